@@ -1,0 +1,87 @@
+# Everything a developer runs. `make` alone lists the targets.
+# Recipes use relative paths only, so the checkout may stand in a folder with spaces in its name.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+EXTRAS := export,cpu,rtx,camera,dev
+CORE_VENV := .venv-core
+PIP := -m pip --disable-pip-version-check -qq
+
+# $(call new_venv,DIR): a virtual environment of $(PYTHON), which must be a Python that the project supports;
+# an environment of another version, or one that no longer runs, is made anew.
+define new_venv
+$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 13) else \
+"resnest-edge needs Python 3.10 to 3.13 and $(PYTHON) is %d.%d; for example: make setup PYTHON=python3.11" % v)'
+tag='import sys; print(*sys.version_info[:2])'; \
+if [ "$$($(1)/bin/python -c "$$tag" 2>&1)" != "$$($(PYTHON) -c "$$tag")" ]; then \
+  echo "Making $(1) with $$($(PYTHON) --version)"; \
+  $(PYTHON) -m venv --clear $(1) || { echo "No venv module? On Debian: apt-get install python3-venv" >&2; exit 2; }; \
+fi
+endef
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(VENV)/.installed ## Install everything into .venv at the pinned versions (a second run does nothing)
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(call new_venv,$(VENV))
+	@echo "Installing resnest-edge[$(EXTRAS)] into $(VENV) (the first time takes a few minutes)"
+	@$(BIN)/python $(PIP) install --upgrade pip -c constraints.txt
+	@$(BIN)/python $(PIP) install -e '.[$(EXTRAS)]' -c constraints.txt
+	@touch $@
+	@echo "Ready: $(BIN)/resnest-edge --help"
+
+.PHONY: demo
+demo: setup ## Build, measure and report the embedded demo model on this machine (reports/demo)
+	$(BIN)/resnest-edge build --precision fp32 --precision int8 --out reports/demo/engines --force --report reports/demo
+
+.PHONY: check
+check: setup ## Lint, format, types, architecture, CLI reference: what CI checks before the tests
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy resnest_edge scripts tests
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python scripts/cli_reference.py --check
+
+.PHONY: fix
+fix: setup ## Apply ruff's safe fixes and format, and refresh docs/cli.md
+	$(BIN)/python -m ruff check --fix .
+	$(BIN)/python -m ruff format .
+	$(BIN)/python scripts/cli_reference.py
+
+.PHONY: test
+test: setup ## Run the tests that need no GPU and no patience
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+.PHONY: test-full
+test-full: setup ## Run every test that needs no GPU
+	$(BIN)/python -m pytest -m "not gpu"
+
+.PHONY: test-core
+test-core: ## Install without extras into .venv-core (PYTHON=python3.13 chooses) and test what must work so
+	@$(call new_venv,$(CORE_VENV))
+	@$(CORE_VENV)/bin/python $(PIP) install -e . pytest hypothesis -c constraints.txt
+	$(CORE_VENV)/bin/python -m pytest --core -m "not slow and not gpu"
+
+.PHONY: wheel
+wheel: ## Build the wheel into dist/
+	@$(call new_venv,$(CORE_VENV))
+	$(CORE_VENV)/bin/python $(PIP) wheel --no-deps --wheel-dir dist .
+
+.PHONY: clean
+clean: ## Remove what the targets above made, except the environments
+	rm -rf build dist reports/demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -path './.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: distclean
+distclean: clean ## Remove the environments as well
+	rm -rf $(VENV) $(CORE_VENV)

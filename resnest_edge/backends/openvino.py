@@ -1,0 +1,179 @@
+"""OpenVINO on CPUs. The engine is OpenVINO's intermediate representation; kernels are chosen when it is loaded."""
+
+from __future__ import annotations
+
+import importlib
+import queue
+from collections import Counter, deque
+from concurrent.futures import Future
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from resnest_edge import environment
+from resnest_edge.backends.base import Backend, BuildOptions, BuiltEngine, Outputs, Session, SessionOptions, check_batch
+from resnest_edge.errors import BundleMisfitError, GraphError, UnavailableError, UsageError
+from resnest_edge.quantize.placement import Placement
+from resnest_edge.spec import GraphInfo, Precision, QdqStyle, Target
+
+ENGINE_FILES = ("engine.xml", "engine.bin")
+_PRECISIONS = {
+    "f32": Precision.FP32,
+    "f16": Precision.FP16,
+    "bf16": Precision.BF16,
+    "u8": Precision.INT8,
+    "i8": Precision.INT8,
+}
+_MATRIX_LAYERS = ("Convolution", "FullyConnected", "MatMul")
+_TIMINGS_KEPT = 10_000
+
+
+class OpenVINOBackend(Backend):
+    """Builds and runs typed graphs with OpenVINO's CPU plugin."""
+
+    target = Target.OPENVINO
+
+    def version(self) -> str:
+        return str(_openvino().__version__).split("-", maxsplit=1)[0]
+
+    def check(self, precision: Precision) -> None:
+        if precision is Precision.FP16:
+            raise UsageError(
+                "OpenVINO's CPU plugin does not compute in FP16",
+                hint="Use --precision int8, bf16 or fp32, or a GPU target.",
+            )
+
+    def int8_placement(self) -> Placement:
+        return Placement(
+            style=QdqStyle.CPU,
+            float_type=Precision.BF16 if environment.has_bf16() else Precision.FP32,
+            weight_bits=8 if environment.has_safe_int8_products() else 7,
+        )
+
+    def build(self, graph: Path, info: GraphInfo, options: BuildOptions, out: Path) -> BuiltEngine:
+        self.check(info.precision)
+        if options != BuildOptions():
+            raise UsageError("workspace, optimisation level and compute capabilities are TensorRT options")
+        ov = _openvino()
+        core = ov.Core()
+        try:
+            model = core.read_model(graph)
+            compiled = core.compile_model(model, "CPU", _config(info, SessionOptions()))
+        except RuntimeError as exc:
+            raise GraphError(f"OpenVINO cannot build this graph ({_reason(exc)})", where=graph) from exc
+        ov.save_model(model, out / ENGINE_FILES[0], compress_to_fp16=False)
+        layers = _matrix_precisions(compiled)
+        run = _PRECISIONS[layers.most_common(1)[0][0]] if layers else info.float_type
+        return BuiltEngine(ENGINE_FILES, run, {"matrix_layers": dict(sorted(layers.items()))})
+
+    def load(self, engine: Path, info: GraphInfo, options: SessionOptions) -> Session:
+        check_batch(info, options)
+        core = _openvino().Core()
+        try:
+            model = core.read_model(engine)
+            if not info.batch.fixed:
+                shape = model.inputs[0].get_partial_shape()
+                model.reshape([options.batch, *list(shape)[1:]])
+            compiled = core.compile_model(model, "CPU", _config(info, options))
+        except RuntimeError as exc:
+            raise BundleMisfitError(
+                f"OpenVINO {self.version()} cannot load this engine ({_reason(exc)})",
+                where=engine,
+                hint="Build it again on this machine.",
+            ) from exc
+        return OpenVINOSession(compiled, info, options)
+
+
+class OpenVINOSession(Session):
+    """A pool of as many infer requests as there are streams."""
+
+    def __init__(self, compiled: Any, info: GraphInfo, options: SessionOptions) -> None:
+        super().__init__(info, options)
+        self._compiled = compiled
+        self._latencies: deque[float] = deque(maxlen=_TIMINGS_KEPT)
+        self._free: queue.Queue[Any] = queue.Queue()
+        self._requests = [compiled.create_infer_request() for _ in range(options.streams)]
+        for request in self._requests:
+            self._free.put(request)
+        self._outputs = [next(i for i, o in enumerate(compiled.outputs) if name in o.names) for name in Outputs._fields]
+
+    def submit(self, images: npt.NDArray[Any]) -> Future[Outputs]:
+        request = self._free.get()
+        future: Future[Outputs] = Future()
+        request.set_callback(self._finish, (request, future, images))
+        try:
+            request.start_async([np.ascontiguousarray(images)], share_inputs=True)
+        except (RuntimeError, ValueError, TypeError):
+            self._free.put(request)
+            raise
+        return future
+
+    def _finish(self, job: tuple[Any, Future[Outputs], npt.NDArray[Any]]) -> None:
+        request, future, _ = job
+        try:
+            answer = Outputs(*(request.get_output_tensor(index).data.copy() for index in self._outputs))
+            self._latencies.append(request.latency)
+        except RuntimeError as exc:
+            self._free.put(request)
+            future.set_exception(exc)
+            return
+        self._free.put(request)
+        future.set_result(answer)
+
+    def timings(self) -> dict[str, float]:
+        return {"infer_ms": median(self._latencies)} if self._latencies else {}
+
+    def effective_settings(self) -> dict[str, Any]:
+        names = ("INFERENCE_NUM_THREADS", "NUM_STREAMS", "INFERENCE_PRECISION_HINT", "PERFORMANCE_HINT")
+        settings = {name.lower(): _plain(self._compiled.get_property(name)) for name in names}
+        return {"runtime": f"OpenVINO {OpenVINOBackend().version()}", **settings}
+
+    def close(self) -> None:
+        for request in self._requests:
+            request.wait()
+        self._requests.clear()
+        self._compiled = None
+
+
+def _config(info: GraphInfo, options: SessionOptions) -> dict[str, Any]:
+    """The precision hint follows the typed graph: left alone, OpenVINO would run FP32 in BF16 on an AMX CPU."""
+    bf16 = info.float_type is Precision.BF16 and environment.has_bf16()
+    return {
+        "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
+        "NUM_STREAMS": options.streams,
+        "INFERENCE_NUM_THREADS": options.threads or environment.usable_cores(),
+        "PERFORMANCE_HINT": "LATENCY" if options.streams == 1 else "THROUGHPUT",
+    }
+
+
+def _matrix_precisions(compiled: Any) -> Counter[str]:
+    """Precision that each convolution and matrix product really runs in, from the compiled model's own account."""
+    found: Counter[str] = Counter()
+    for operation in compiled.get_runtime_model().get_ops():
+        notes = operation.get_rt_info()
+        if notes["layerType"].value in _MATRIX_LAYERS:
+            found[str(notes["runtimePrecision"].value)] += 1
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "get_type_name"):  # an openvino.Type, such as the precision hint
+        return value.get_type_name()
+    return value if isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def _reason(exc: BaseException) -> str:
+    lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
+    return next((line for line in lines if not line.startswith("Exception from")), lines[0] if lines else repr(exc))
+
+
+def _openvino() -> Any:
+    try:
+        return importlib.import_module("openvino")
+    except ImportError as exc:
+        raise UnavailableError(
+            "OpenVINO is not installed", hint="Install it with: pip install 'resnest-edge[cpu]'."
+        ) from exc

@@ -1,0 +1,1 @@
+"""From pictures to the range each activation tensor is quantized over."""

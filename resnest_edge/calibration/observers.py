@@ -1,0 +1,75 @@
+"""A histogram that is filled batch by batch in constant memory and does not depend on the order of the batches."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from resnest_edge.errors import GraphError
+
+BINS = 4096
+"""Bins on each side of zero."""
+
+
+class HistogramObserver:
+    """Counts values in ``2·BINS`` equal bins over [−2ᵏ, 2ᵏ).
+
+    k grows to hold the largest magnitude seen; growing merges neighbouring bins in pairs, which is exact because the
+    bins of 2ᵏ⁺¹ are unions of the bins of 2ᵏ. So the counts after N batches are those of one pass over all of them,
+    in any order.
+
+    Attributes:
+        minimum, maximum: smallest and largest value seen.
+        counts: int64 (2·BINS); bin i covers [(i − BINS)·w, (i − BINS + 1)·w) with w = :attr:`width`.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.minimum = math.inf
+        self.maximum = -math.inf
+        self.counts: npt.NDArray[np.int64] = np.zeros(2 * BINS, np.int64)
+        self._exponent: int | None = None
+
+    @property
+    def width(self) -> float:
+        """Width of one bin."""
+        return math.ldexp(1.0, self._exponent or 0) / BINS
+
+    def update(self, values: npt.NDArray[Any]) -> None:
+        """Count one batch of values, of any shape.
+
+        Raises:
+            GraphError: a value is not finite.
+        """
+        low, high = float(values.min()), float(values.max())
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise GraphError(
+                "the network produces values that are not finite here",
+                where=self.name,
+                hint="Check the weights and the preprocessing: FP32 itself overflows on these images.",
+            )
+        self.minimum, self.maximum = min(self.minimum, low), max(self.maximum, high)
+        self._cover(max(-low, high))
+        positions = values.ravel() * np.float32(1.0 / self.width)
+        np.floor(positions, out=positions)
+        self.counts += np.bincount(positions.astype(np.int64) + BINS, minlength=2 * BINS)
+
+    def centres(self) -> npt.NDArray[np.float64]:
+        """Middle of each bin; the bin that starts at zero counts as exactly zero, as ReLU's zeros fall there."""
+        centres: npt.NDArray[np.float64] = (np.arange(2 * BINS, dtype=np.float64) - BINS + 0.5) * self.width
+        centres[BINS] = 0.0
+        return centres
+
+    def _cover(self, magnitude: float) -> None:
+        """Grow the range until it holds ``magnitude`` strictly."""
+        needed = math.frexp(magnitude)[1] if magnitude > 0 else -126
+        if self._exponent is None:
+            self._exponent = needed
+        while self._exponent < needed:
+            pairs = self.counts.reshape(-1, 2).sum(1)
+            self.counts = np.zeros_like(self.counts)
+            self.counts[BINS // 2 : BINS + BINS // 2] = pairs
+            self._exponent += 1

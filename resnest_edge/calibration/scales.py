@@ -1,0 +1,101 @@
+"""Calibrated ranges as a file: readable, tied to one graph and one list of images, refused for any other."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from resnest_edge.errors import ScalesError
+from resnest_edge.files import write_atomically
+from resnest_edge.spec import QdqStyle
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class TensorRange:
+    """What was seen of one tensor, and the part of it that is kept."""
+
+    minimum: float
+    maximum: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Scales:
+    """Ranges of a graph's activation tensors.
+
+    Attributes:
+        graph_digest: SHA-256 of the FP32 core graph that was calibrated.
+        images_digest: SHA-256 over the digests of the calibration images, in order.
+        images: number of calibration images.
+        method: how ``low`` and ``high`` were chosen.
+        style: the Q/DQ style they were chosen for.
+        ranges: per tensor name.
+    """
+
+    graph_digest: str
+    images_digest: str
+    images: int
+    method: str
+    style: QdqStyle
+    ranges: Mapping[str, TensorRange]
+
+    def check_graph(self, graph_digest: str, style: QdqStyle) -> None:
+        """Refuse scales that belong to something else.
+
+        Raises:
+            ScalesError: made for another graph or another Q/DQ style.
+        """
+        if self.graph_digest != graph_digest:
+            raise ScalesError(
+                f"these scales belong to graph {self.graph_digest[:12]}, not to this one ({graph_digest[:12]})",
+                hint="Weights, inference form and image size must all be the same; calibrate again.",
+            )
+        if self.style is not style:
+            raise ScalesError(
+                f"these scales are for the {self.style} Q/DQ style, this build needs {style}",
+                hint="Calibrate again for this target.",
+            )
+
+    def save(self, path: Path) -> None:
+        """Write JSON, atomically."""
+        value = {"schema": SCHEMA, **asdict(self), "style": self.style.value}
+        write_atomically(path, (json.dumps(value, indent=1) + "\n").encode())
+
+    @classmethod
+    def load(cls, path: Path) -> Scales:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            ScalesError: the file is missing, not JSON, of another schema, or holds impossible ranges.
+        """
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+            if value["schema"] != SCHEMA:
+                raise ScalesError(f"schema {value['schema']} is not {SCHEMA}", where=path, hint="Calibrate again.")
+            ranges = {str(name): _read_range(entry) for name, entry in value["ranges"].items()}
+            return cls(
+                graph_digest=str(value["graph_digest"]),
+                images_digest=str(value["images_digest"]),
+                images=int(value["images"]),
+                method=str(value["method"]),
+                style=QdqStyle(value["style"]),
+                ranges=ranges,
+            )
+        except (OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as exc:
+            raise ScalesError(f"this is not a scales file ({exc})", where=path, hint="Calibrate again.") from exc
+
+
+def _read_range(entry: Mapping[str, Any]) -> TensorRange:
+    span = TensorRange(*(float(entry[key]) for key in ("minimum", "maximum", "low", "high")))
+    if not (math.isfinite(span.minimum) and math.isfinite(span.maximum)):
+        raise ValueError("a range is not finite")
+    if not span.minimum <= span.maximum or not span.low <= span.high:
+        raise ValueError("a range ends before it starts")
+    return span

@@ -1,0 +1,5 @@
+"""The command line: parse, make one call, print, exit with the documented code."""
+
+from resnest_edge.cli.main import main
+
+__all__ = ["main"]

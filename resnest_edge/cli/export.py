@@ -1,0 +1,55 @@
+"""`resnest-edge export`."""
+
+from __future__ import annotations
+
+from resnest_edge.cli import options
+from resnest_edge.cli.console import note, print_json, print_table, progress_bars
+from resnest_edge.spec import Form, InputFormat
+
+
+def command(
+    what: options.What = None,
+    weights: options.Weights = None,
+    num_classes: options.NumClasses = None,
+    precision: options.Precisions = None,
+    target: options.Targets = None,
+    images: options.Images = None,
+    calib_images: options.CalibImages = 512,
+    seed: options.Seed = 0,
+    method: options.Method = "mse",
+    scales: options.ScalesFile = None,
+    weight_bits: options.WeightBits = None,
+    skip_bad: options.SkipBad = False,
+    image_size: options.ImageSize = None,
+    resize: options.Resize = None,
+    interpolation: options.Filter = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    color: options.Color = None,
+    form: options.FormChoice = Form.SPLIT,
+    batch: options.Batch = None,
+    input_format: options.Format = InputFormat.UINT8_NHWC,
+    out: options.Out = None,
+    force: options.Force = False,
+    json: options.Json = False,
+) -> None:
+    """Write a bundle with the typed ONNX graph, for a device that builds its own engine.
+
+    Example:
+
+    $ resnest-edge export resnest50 --weights my.pth --images train/ --precision int8 --target tensorrt
+    """
+    from resnest_edge.cli.request import make_request
+    from resnest_edge.pipeline.export import export
+
+    with progress_bars() as progress:
+        bundles = export(make_request(locals()), progress)
+    rows = [
+        {"bundle": str(b.path), "target": b.manifest.target.value, "precision": b.manifest.info.precision.value}
+        for b in bundles
+    ]
+    if json:
+        print_json({"results": rows})
+        return
+    print_table("Exported", ("Bundle", "Target", "Precision"), [tuple(row.values()) for row in rows])
+    note(f"On the device: resnest-edge build {rows[0]['bundle']} --target {rows[0]['target']} --out DIR")

@@ -1,0 +1,153 @@
+"""The options that several commands share, with one wording each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from resnest_edge.errors import UsageError
+from resnest_edge.spec import Form, InputFormat, Interpolation, Precision, Target
+
+IMAGES = "Preprocessing"
+QUANTIZING = "Calibration"
+ENGINE = "Engine"
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace what stands at --out already.")]
+Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where to write; engines/NAME if not given.")]
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave damaged images out and name them, instead of failing.")
+]
+What = Annotated[
+    str | None,
+    typer.Argument(metavar="[VARIANT|ONNX|BUNDLE]", help="What to build; the embedded demo model if not given."),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        "--weights", metavar="PATH|pretrained|none", help="A checkpoint, the published weights, or random ones."
+    ),
+]
+NumClasses = Annotated[
+    int | None, typer.Option("--num-classes", min=1, help="Classes, for random weights; else read from the checkpoint.")
+]
+Precisions = Annotated[
+    list[Precision] | None,
+    typer.Option("--precision", help="Number format; may be given several times. [default: int8]"),
+]
+Targets = Annotated[
+    list[Target] | None,
+    typer.Option(
+        "--target",
+        help="Runtime; may be given several times. [default: openvino where it is installed, else onnxruntime]",
+    ),
+]
+FormChoice = Annotated[
+    Form, typer.Option("--form", help="Inference form of split-attention blocks.", rich_help_panel=ENGINE)
+]
+Batch = Annotated[
+    str | None,
+    typer.Option(
+        "--batch",
+        metavar="N|MIN:OPT:MAX",
+        help="Batch sizes the engine takes. [default: 1:1:64]",
+        rich_help_panel=ENGINE,
+    ),
+]
+Format = Annotated[
+    InputFormat, typer.Option("--input-format", help="What the engine takes as images.", rich_help_panel=ENGINE)
+]
+Images = Annotated[
+    str | None, typer.Option("--images", metavar="DIR|LIST", help="Images to calibrate on.", rich_help_panel=QUANTIZING)
+]
+EvalImages = Annotated[
+    str | None,
+    typer.Option(
+        "--eval-images",
+        metavar="DIR|LIST",
+        help="Labelled images to measure on; else those of --images that calibration did not use.",
+    ),
+]
+CalibImages = Annotated[
+    int,
+    typer.Option(
+        "--calib-images", min=1, help="Images drawn for calibration, balanced over classes.", rich_help_panel=QUANTIZING
+    ),
+]
+Seed = Annotated[int, typer.Option("--seed", help="Decides which images are drawn.", rich_help_panel=QUANTIZING)]
+Method = Annotated[
+    str,
+    typer.Option(
+        "--method", metavar="max|percentile|entropy|mse", help="How ranges are chosen.", rich_help_panel=QUANTIZING
+    ),
+]
+ScalesFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--scales", metavar="FILE", help="Ranges that `calibrate` saved, instead of images.", rich_help_panel=QUANTIZING
+    ),
+]
+WeightBits = Annotated[
+    int | None,
+    typer.Option(
+        "--weight-bits",
+        min=7,
+        max=8,
+        help="Width of INT8 weights. [default: 8, or 7 on an x86 CPU without VNNI]",
+        rich_help_panel=QUANTIZING,
+    ),
+]
+ImageSize = Annotated[
+    int | None, typer.Option("--image-size", min=32, help="Side of the input, pixels.", rich_help_panel=IMAGES)
+]
+Resize = Annotated[
+    str | None,
+    typer.Option(
+        "--resize", metavar="N|squash", help="Shorter side before the crop, or no crop at all.", rich_help_panel=IMAGES
+    ),
+]
+Filter = Annotated[
+    Interpolation | None, typer.Option("--interpolation", help="Resampling filter.", rich_help_panel=IMAGES)
+]
+Mean = Annotated[
+    str | None,
+    typer.Option("--mean", metavar="R,G,B", help="Per channel, of pixels in [0, 1].", rich_help_panel=IMAGES),
+]
+Std = Annotated[
+    str | None, typer.Option("--std", metavar="R,G,B", help="Per channel, of pixels in [0, 1].", rich_help_panel=IMAGES)
+]
+Color = Annotated[
+    str | None,
+    typer.Option("--color", metavar="rgb|bgr", help="Channel order the network expects.", rich_help_panel=IMAGES),
+]
+Workspace = Annotated[
+    int | None,
+    typer.Option("--workspace", metavar="MIB", min=1, help="TensorRT: scratch memory.", rich_help_panel=ENGINE),
+]
+Level = Annotated[
+    int | None,
+    typer.Option("--optimization-level", min=0, max=5, help="TensorRT: builder effort.", rich_help_panel=ENGINE),
+]
+Capabilities = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--compute-capability", metavar="X.Y", help="TensorRT-RTX: GPUs to build for.", rich_help_panel=ENGINE
+    ),
+]
+
+
+def triple(option: str, text: str | None) -> tuple[float, float, float] | None:
+    """Read three comma-separated numbers.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    if text is None:
+        return None
+    try:
+        first, second, third = (float(part) for part in text.split(","))
+    except ValueError as exc:
+        raise UsageError(f"{option} {text!r} is not three numbers", hint="For example 0.485,0.456,0.406.") from exc
+    return first, second, third

@@ -1,0 +1,1 @@
+"""The ONNX graph: exported, simplified, named, folded, typed. Needs the ``export`` extra."""

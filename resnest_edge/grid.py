@@ -1,0 +1,54 @@
+"""The 8-bit grid of one activation tensor: the value calibration chooses and quantization writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from resnest_edge.spec import QdqStyle
+
+SMALLEST_SCALE = 2.0**-14
+"""Scales stay at or above FP16's smallest normal number, so that one scale is exact in every typed graph."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """``real = scale · (q − zero_point)`` for integers q in [qmin, qmax] (ONNX QuantizeLinear).
+
+    Attributes:
+        scale: step between neighbouring values, above zero.
+        zero_point: the integer that stands for 0.0.
+        qmin: smallest integer: −128 or 0.
+        qmax: largest integer: 127 or 255.
+    """
+
+    scale: float
+    zero_point: int
+    qmin: int
+    qmax: int
+
+    @property
+    def unsigned(self) -> bool:
+        """Whether the integers are uint8 rather than int8."""
+        return self.qmin == 0
+
+    @classmethod
+    def covering(cls, low: float, high: float, style: QdqStyle) -> Grid:
+        """The grid of one tensor whose values are kept between ``low`` and ``high``.
+
+        ``portable``: int8, zero point 0, ±max(|low|, |high|) at ±127. ``cpu``: uint8; zero point 0 when ``low`` is not
+        negative, else the zero point that puts ``low`` at 0 and ``high`` at 255. Zero is always exactly on the grid.
+        """
+        low, high = min(low, 0.0), max(high, 0.0)
+        if style is QdqStyle.PORTABLE:
+            return cls(max(max(-low, high) / 127.0, SMALLEST_SCALE), 0, -128, 127)
+        scale = max((high - low) / 255.0, SMALLEST_SCALE)
+        return cls(scale, round(-low / scale), 0, 255)
+
+    def round_trip(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Quantize and dequantize: round half to even, saturate."""
+        integers = np.clip(np.rint(values / self.scale) + self.zero_point, self.qmin, self.qmax)
+        result: npt.NDArray[np.float64] = self.scale * (integers - self.zero_point)
+        return result

@@ -1,0 +1,186 @@
+"""From raw slices of time to percentiles, throughput, its spread, ratios and warnings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+BUSY_LOAD_PER_CORE = 0.5
+"""Load average per core from which on a machine counts as busy."""
+
+UNSTABLE_CV = 0.025
+"""Coefficient of variation above which a measurement counts as unstable: trtexec's threshold."""
+
+_FEW_SAMPLES = 100  # below this, p99 is little more than the largest sample
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One uninterrupted measurement: latencies of its inferences, time from first submit to last result, images."""
+
+    latencies_ms: list[float]
+    seconds: float
+    images: int
+
+    @property
+    def images_per_second(self) -> float:
+        """Images answered over the time it took."""
+        return self.images / self.seconds
+
+
+@dataclass(frozen=True)
+class BenchmarkResult:
+    """One bundle at one batch size and number of streams.
+
+    Attributes:
+        bundle: name.
+        target: the runtime.
+        precision: of the typed graph.
+        batch: images per inference.
+        streams: inferences in flight.
+        latency_ms: submit to result of one inference, over all rounds: mean, p50, p90, p95, p99, in milliseconds.
+        images_per_second: all images over all the time they took.
+        cv: coefficient of variation of the rounds' throughput, a fraction; None for a single round.
+        peak_rss_mib: most memory the bundle's process held, with a session loaded for every batch size and streams.
+        samples: inferences.
+        rounds: slices of time.
+        load_seconds: time to load the session; a process's first includes importing the runtime.
+        settings: what the runtime reports.
+        timings_ms: medians of the runtime's own clocks, under its names.
+    """
+
+    bundle: str
+    target: str
+    precision: str
+    batch: int
+    streams: int
+    latency_ms: dict[str, float]
+    images_per_second: float
+    cv: float | None
+    peak_rss_mib: float
+    samples: int
+    rounds: int
+    load_seconds: float
+    settings: dict[str, Any]
+    timings_ms: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times the reference's throughput a bundle has, taken within each round.
+
+    Attributes:
+        bundle: name.
+        reference: name of the first bundle.
+        batch: images per inference.
+        streams: inferences in flight.
+        speedup: median, min, q25, q75 and max over the rounds; above 1 the bundle is faster.
+    """
+
+    bundle: str
+    reference: str
+    batch: int
+    streams: int
+    speedup: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def summarise(
+    bundle: str,
+    target: str,
+    cell: tuple[int, int],
+    slices: Sequence[Slice],
+    loaded: Mapping[str, Any],
+    final: Mapping[str, Any],
+    place: int,
+) -> BenchmarkResult:
+    """Pool the slices of one bundle and (batch, streams).
+
+    Args:
+        bundle: name.
+        target: the runtime.
+        cell: (batch, streams).
+        slices: at least one, one a round.
+        loaded: the worker's answer to loading this cell.
+        final: the worker's last answer.
+        place: which of the worker's cells this is.
+    """
+    latencies = np.concatenate([np.asarray(part.latencies_ms) for part in slices])
+    return BenchmarkResult(
+        bundle=bundle,
+        target=target,
+        precision=loaded["precision"],
+        batch=cell[0],
+        streams=cell[1],
+        latency_ms=percentiles(latencies.tolist()),
+        images_per_second=sum(part.images for part in slices) / sum(part.seconds for part in slices),
+        cv=variation([part.images_per_second for part in slices]),
+        peak_rss_mib=final["peak_rss_mib"],
+        samples=len(latencies),
+        rounds=len(slices),
+        load_seconds=loaded["load_seconds"],
+        settings=loaded["settings"],
+        timings_ms=final["timings"][place],
+    )
+
+
+def percentiles(latencies_ms: Sequence[float]) -> dict[str, float]:
+    """Mean, p50, p90, p95 and p99, interpolated linearly between samples."""
+    p50, p90, p95, p99 = np.percentile(latencies_ms, [50, 90, 95, 99]).tolist()
+    return {"mean": float(np.mean(latencies_ms)), "p50": p50, "p90": p90, "p95": p95, "p99": p99}
+
+
+def variation(values: Sequence[float]) -> float | None:
+    """Sample standard deviation over mean; None for fewer than two values."""
+    return None if len(values) < 2 else float(np.std(values, ddof=1) / np.mean(values))
+
+
+def ratios(
+    names: Sequence[str], cells: Sequence[tuple[int, int]], slices: Mapping[tuple[int, int], Sequence[Slice]]
+) -> Iterator[Ratio]:
+    """Throughput of every bundle but the first against the first, paired by round.
+
+    Args:
+        names: the bundles.
+        cells: every (batch, streams).
+        slices: of each (index in ``names``, index in ``cells``), in the order of the rounds.
+    """
+    for index, name in list(enumerate(names))[1:]:
+        for place, (batch, streams) in enumerate(cells):
+            pairs = zip(slices[index, place], slices[0, place], strict=True)
+            values = [ours.images_per_second / theirs.images_per_second for ours, theirs in pairs]
+            low, q25, median, q75, high = np.percentile(values, [0, 25, 50, 75, 100]).tolist()
+            spread = {"median": median, "min": low, "q25": q25, "q75": q75, "max": high}
+            yield Ratio(name, names[0], batch, streams, spread)
+
+
+def find_warnings(results: Sequence[BenchmarkResult], conditions: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a reader of these numbers has to know, as sentences without a final full stop."""
+    found = []
+    load, cores = conditions["load_average"], conditions["cores"]
+    if load > BUSY_LOAD_PER_CORE * cores:
+        found.append(f"the machine was busy when the measurement began: load average {load:.2f} on {cores} cores")
+    found += [
+        f"{_where(result)}: throughput varies by {100 * result.cv:.1f} % from round to round, "
+        f"more than {100 * UNSTABLE_CV:.1f} %"
+        for result in results
+        if result.cv is not None and result.cv > UNSTABLE_CV
+    ]
+    few = [_where(result) for result in results if result.samples < _FEW_SAMPLES]
+    if few:
+        found.append(f"p99 rests on fewer than {_FEW_SAMPLES} inferences for {'; '.join(few)}")
+    return tuple(found)
+
+
+def _where(result: BenchmarkResult) -> str:
+    return f"{result.bundle} at batch {result.batch}, streams {result.streams}"

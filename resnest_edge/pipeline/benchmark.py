@@ -1,0 +1,51 @@
+"""`benchmark`: bundles side by side on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from resnest_edge.bundle import open_bundle
+from resnest_edge.errors import UsageError
+from resnest_edge.images import iter_batches
+from resnest_edge.measure.latency import Benchmark, Plan, Subject, benchmark
+from resnest_edge.pipeline.pictures import first, open_pictures
+from resnest_edge.pipeline.progress import Progress, silent
+
+OPENER = "resnest_edge.pipeline.runtimes:open_session"
+_FRAMES = 32
+
+
+def benchmark_paths(
+    paths: Sequence[Path], plan: Plan, *, images: str | None = None, progress: Progress = silent
+) -> Benchmark:
+    """Measure several bundles, interleaved in one run.
+
+    Args:
+        paths: bundles; ratios are against the first.
+        plan: batch sizes, streams and durations.
+        images: pictures to feed; noise if None.
+        progress: told of each step.
+
+    Raises:
+        UsageError: bundles of different image sizes cannot be fed the same pictures.
+        BundleError: damaged, or not for this machine.
+    """
+    bundles = [open_bundle(path) for path in paths]
+    frames = None
+    if images is not None:
+        if len({bundle.manifest.preprocessing for bundle in bundles}) > 1:
+            raise UsageError("bundles of different preprocessing cannot be fed the same images")
+        manifest = bundles[0].manifest
+        pictures = first(open_pictures(images, None), _FRAMES)
+        frames = np.concatenate([batch.images for batch in iter_batches(pictures, manifest.preprocessing, _FRAMES)])
+    subjects = [Subject(str(bundle.path), bundle.path, bundle.manifest.target.value) for bundle in bundles]
+    return benchmark(
+        subjects,
+        plan,
+        opener=OPENER,
+        frames=frames,
+        on_progress=lambda done, total: progress("benchmark", done, total),
+    )

@@ -1,0 +1,279 @@
+"""`build`: from what the user has to measured engines, one bundle for each target and precision."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from resnest_edge.backends.base import Backend, BuildOptions
+from resnest_edge.bundle import Bundle, is_bundle, open_bundle
+from resnest_edge.errors import OutputError, UnavailableError, UsageError
+from resnest_edge.files import refuse_existing
+from resnest_edge.measure.accuracy import Accuracy, compare
+from resnest_edge.pipeline.bundles import Origin, build_bundle, class_labels, rebuild_bundle
+from resnest_edge.pipeline.evaluation import evaluate_bundle
+from resnest_edge.pipeline.pictures import Pictures, choose_pictures
+from resnest_edge.pipeline.progress import Progress, silent
+from resnest_edge.pipeline.runtimes import backend_for, default_target
+from resnest_edge.pipeline.sources import PreprocessingChoice, Source, find_source
+from resnest_edge.spec import BatchRange, Form, InputFormat, Precision, Target
+
+if TYPE_CHECKING:
+    from resnest_edge.calibration.scales import Scales
+    from resnest_edge.pipeline.typed import TypedGraph
+
+ACCURACY_KEYS = ("top1", "top1_ci95", "top5", "fp32_top1", "drop", "drop_ci95", "agreement", "logit_sqnr_db")
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """Everything `build` and `export` can be asked for; the names are the options' names."""
+
+    what: str | None = None
+    weights: str | None = None
+    num_classes: int | None = None
+    choice: PreprocessingChoice = field(default_factory=PreprocessingChoice)
+    precisions: tuple[Precision, ...] = (Precision.INT8,)
+    targets: tuple[Target, ...] = ()
+    form: Form = Form.SPLIT
+    batch: BatchRange | None = None
+    input_format: InputFormat = InputFormat.UINT8_NHWC
+    images: str | None = None
+    eval_images: str | None = None
+    calib_images: int = 512
+    seed: int = 0
+    method: str = "mse"
+    scales: Path | None = None
+    weight_bits: int | None = None
+    skip_bad: bool = False
+    out: Path | None = None
+    force: bool = False
+    options: BuildOptions = field(default_factory=BuildOptions)
+
+    def __post_init__(self) -> None:
+        if self.weight_bits not in (None, 7, 8):
+            raise UsageError(f"weights of {self.weight_bits} bits are not known", hint="Use 7 or 8.")
+        if not self.precisions or len(set(self.precisions)) < len(self.precisions):
+            raise UsageError("name each precision once")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One bundle to make."""
+
+    backend: Backend
+    precision: Precision
+    out: Path
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What a build made: one row of DESIGN's ``results`` per bundle, and what the user should know."""
+
+    results: list[dict[str, Any]]
+    notes: list[str]
+
+
+def build(request: BuildRequest, progress: Progress = silent) -> BuildReport:
+    """Build every asked precision for every asked target, and measure each against FP32.
+
+    Raises:
+        ResnestEdgeError: the first thing that is wrong; bundles finished before it stay, whole.
+    """
+    if request.what is not None and is_bundle(Path(request.what)):
+        return _build_exported(request, open_bundle(Path(request.what)), progress)
+    source = find_source(
+        request.what,
+        weights=request.weights,
+        num_classes=request.num_classes,
+        choice=request.choice,
+        progress=progress,
+    )
+    jobs = plan_jobs(request, source.name)
+    pictures = choose_build_pictures(request, source)
+    results: list[dict[str, Any]] = []
+    reference: Accuracy | None = None
+    bad: set[str] = set()
+    with tempfile.TemporaryDirectory() as scratch:
+        extra = _reference_job(jobs, pictures, Path(scratch))
+        work = [*extra, *sorted(jobs, key=lambda job: job.precision is not Precision.FP32)]
+        started = perf_counter()
+        for job, typed, origin in typed_graphs(request, source, work, pictures, progress):
+            progress(f"build {job.backend.target} {job.precision}", 0, None)
+            bundle = build_bundle(typed, job.backend, origin, job.out, force=request.force, options=request.options)
+            seconds = perf_counter() - started
+            measured, accuracy, skipped = _measure(bundle, pictures, reference, request.skip_bad, progress)
+            bad.update(skipped)
+            reference = reference or accuracy
+            if job not in extra:
+                results.append(_row(bundle, measured, seconds))
+            started = perf_counter()
+    return BuildReport(results, _notes(results, pictures, bad))
+
+
+def plan_jobs(request: BuildRequest, name: str, *, installed: bool = True) -> list[Job]:
+    """Where each bundle will stand, with everything refused that can be refused before work begins.
+
+    Args:
+        request: what was asked.
+        name: of the model, for the default folder.
+        installed: whether the targets' runtimes must be here.
+
+    Raises:
+        UnavailableError: a runtime is not here.
+        UsageError: a target that cannot run a precision.
+        OutputError: a bundle of that name exists.
+    """
+    targets = request.targets or (default_target(),)
+    out = request.out or Path("engines") / name
+    several = len(targets) * len(request.precisions) > 1
+    jobs = []
+    for target in targets:
+        backend = backend_for(target)
+        if installed:
+            backend.version()
+        for precision in request.precisions:
+            backend.check(precision)
+            leaf = f"{target}-{precision}" if len(targets) > 1 else str(precision)
+            jobs.append(Job(backend, precision, out / leaf if several else out))
+    if several and is_bundle(out):
+        raise OutputError("is a bundle, and several are to be written into it", where=out, hint="Use another --out.")
+    for job in jobs:
+        refuse_existing(job.out, force=request.force)
+    return jobs
+
+
+def choose_build_pictures(request: BuildRequest, source: Source) -> Pictures:
+    """The pictures of a build: the user's, or the demo's own where the demo model is built without any.
+
+    Raises:
+        UsageError: INT8 was asked for, and there is nothing to calibrate on.
+    """
+    images, evaluation = request.images, request.eval_images
+    if source.demo and images is None:
+        images, evaluation = "demo:train", evaluation or "demo:test"
+    if Precision.INT8 in request.precisions and images is None and request.scales is None:
+        raise UsageError(
+            "INT8 needs images to calibrate on", hint="Give --images DIR (labelled or not), or --scales FILE."
+        )
+    return choose_pictures(
+        images, evaluation, classes=source.num_classes, count=request.calib_images, seed=request.seed
+    )
+
+
+def typed_graphs(
+    request: BuildRequest, source: Source, jobs: list[Job], pictures: Pictures, progress: Progress
+) -> Iterator[tuple[Job, TypedGraph, Origin]]:
+    """Export once, calibrate once, and write the typed graph of each job."""
+    from resnest_edge.pipeline.calibrated import Calibrated, open_network
+    from resnest_edge.pipeline.typed import write_typed
+
+    network = open_network(request, source, progress)
+    calibrated = Calibrated(network, request, pictures, progress)
+    calibrated.prepare([job.backend for job in jobs if job.precision is Precision.INT8])
+    labels = class_labels(_class_names(pictures), source.num_classes)
+    for job in jobs:
+        placement = calibrated.placement(job.backend)
+        scales = calibrated.scales(placement) if job.precision is Precision.INT8 else None
+        typed = write_typed(network, job.precision, placement, scales)
+        yield job, typed, Origin(source.preprocessing, labels, _calibration_record(scales), dict(source.parents))
+
+
+def _class_names(pictures: Pictures) -> tuple[str, ...]:
+    found = [images.class_names for images in (pictures.evaluation, pictures.calibration) if images is not None]
+    return next((names for names in found if names), ())
+
+
+def _calibration_record(scales: Scales | None) -> dict[str, Any] | None:
+    if scales is None:
+        return None
+    return {"method": scales.method, "images": scales.images, "images_digest": scales.images_digest}
+
+
+def _reference_job(jobs: list[Job], pictures: Pictures, scratch: Path) -> list[Job]:
+    """An FP32 engine to compare with, built for the purpose when none that runs here was asked for."""
+    runs_here = (Target.OPENVINO, Target.ONNXRUNTIME)
+    if pictures.evaluation is None or any(
+        job.precision is Precision.FP32 and job.backend.target in runs_here for job in jobs
+    ):
+        return []
+    wanted = [job.backend for job in jobs if job.backend.target in runs_here]
+    backend = wanted[0] if wanted else backend_for(default_target())
+    return [Job(backend, Precision.FP32, scratch / "reference")]
+
+
+def _measure(
+    bundle: Bundle, pictures: Pictures, reference: Accuracy | None, skip_bad: bool, progress: Progress
+) -> tuple[dict[str, Any], Accuracy | None, tuple[str, ...]]:
+    """The accuracy keys of one row, what was answered, and the bad pictures left out."""
+    info = bundle.manifest.info
+    empty = {**dict.fromkeys(ACCURACY_KEYS), "evaluated_images": 0}
+    if pictures.evaluation is None:
+        return {**empty, "reason": pictures.note}, None, ()
+    stage = f"measure {bundle.manifest.target} {info.precision}"
+    try:
+        accuracy, skipped = evaluate_bundle(
+            bundle, pictures.evaluation, skip_bad=skip_bad, progress=progress, stage=stage
+        )
+    except UnavailableError as exc:
+        return {**empty, "reason": str(exc)}, None, ()
+    own = {key: value for key, value in accuracy.to_json(str(bundle.path)).items() if key != "bundle"}
+    against = compare(accuracy, reference or accuracy).to_json()
+    against["fp32_top1"] = against.pop("reference_top1")
+    return {**own, **against, "evaluated_images": own.pop("images")}, accuracy, skipped
+
+
+def _row(bundle: Bundle, measured: dict[str, Any], seconds: float) -> dict[str, Any]:
+    manifest = bundle.manifest
+    return {
+        "bundle": str(bundle.path),
+        "target": manifest.target.value,
+        "precision": manifest.info.precision.value,
+        "precision_run": manifest.precision_run.value if manifest.precision_run else None,
+        **measured,
+        "calibration_images": (manifest.calibration or {}).get("images", 0),
+        "size_bytes": bundle.size_bytes(),
+        "seconds": round(seconds, 2),
+    }
+
+
+def _notes(results: list[dict[str, Any]], pictures: Pictures, skipped: set[str]) -> list[str]:
+    notes = [pictures.note]
+    notes += [
+        f"{row['bundle']}: {row['precision'].upper()} was asked for; this CPU does not compute in it, and "
+        f"{row['target']} runs the graph in {row['precision_run'].upper()} here"
+        for row in results
+        if row["precision_run"] not in (None, row["precision"])
+    ]
+    if skipped:
+        shown = ", ".join(sorted(skipped)[:5])
+        notes.append(f"{len(skipped)} bad images were left out of measuring: {shown}{' …' if len(skipped) > 5 else ''}")
+    return notes
+
+
+def _build_exported(request: BuildRequest, exported: Bundle, progress: Progress) -> BuildReport:
+    """Build the engine of a bundle another machine exported; the graph's precision is what it is."""
+    target = request.targets[0] if request.targets else exported.manifest.target
+    if len(request.targets) > 1:
+        raise UsageError("an exported bundle is built for one target at a time")
+    if request.scales is not None or request.weights is not None or request.images is not None:
+        raise UsageError("an exported bundle is quantized already", hint="Leave --weights, --images and --scales out.")
+    started = perf_counter()
+    out = request.out or Path("engines") / f"{exported.path.name}-{target}"
+    refuse_existing(out, force=request.force)
+    backend = backend_for(target)
+    bundle = rebuild_bundle(exported, backend, out, force=request.force, options=request.options)
+    seconds = perf_counter() - started
+    pictures = choose_pictures(
+        None, request.eval_images, classes=exported.manifest.info.num_classes, count=1, seed=request.seed
+    )
+    measured, _, skipped = _measure(bundle, pictures, None, request.skip_bad, progress)
+    if measured.get("fp32_top1") is not None:
+        unknown = dict.fromkeys(("fp32_top1", "drop", "drop_ci95", "agreement", "logit_sqnr_db"))
+        measured = {**measured, **unknown, "reason": "no FP32 engine is here: evaluate --reference measures the drop"}
+    results = [_row(bundle, measured, seconds)]
+    return BuildReport(results, _notes(results, pictures, set(skipped)))

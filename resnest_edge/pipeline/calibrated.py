@@ -1,0 +1,85 @@
+"""One network, exported once and calibrated once, whatever number of targets and precisions is written from it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from resnest_edge.backends.base import Backend
+from resnest_edge.calibration.collect import Statistics
+from resnest_edge.calibration.scales import Scales
+from resnest_edge.errors import UsageError
+from resnest_edge.pipeline.pictures import Pictures
+from resnest_edge.pipeline.progress import Progress
+from resnest_edge.pipeline.sources import Source
+from resnest_edge.pipeline.typed import Network, calibrate
+from resnest_edge.quantize.placement import Placement
+from resnest_edge.spec import BatchRange
+
+if TYPE_CHECKING:
+    from resnest_edge.pipeline.build import BuildRequest
+
+_ANY_BATCH = BatchRange(1, 1, 64)
+
+
+def open_network(request: BuildRequest, source: Source, progress: Progress) -> Network:
+    """Export the source's core graph for what was asked.
+
+    Raises:
+        UsageError: a batch that the source does not take.
+    """
+    only = source.batch
+    batch = request.batch or (_ANY_BATCH if only is None else BatchRange(only, only, only))
+    if only is not None and batch != BatchRange(only, only, only):
+        raise UsageError(
+            f"{source.name} was exported with batch {only} fixed",
+            hint=f"Use --batch {only}, or export the model with a dynamic batch.",
+        )
+    progress("export", 0, None)
+    core = source.make_core(request.form)
+    form = request.form if source.is_resnest else None
+    return Network(source.name, core, source.preprocessing, source.num_classes, batch, form, request.input_format, only)
+
+
+class Calibrated:
+    """Hands out scales: the user's file, or those of one pass over the calibration images."""
+
+    def __init__(self, network: Network, request: BuildRequest, pictures: Pictures, progress: Progress) -> None:
+        self._network, self._request, self._pictures, self._progress = network, request, pictures, progress
+        self._statistics: Statistics | None = None
+        self._loaded: Scales | None = None
+        self.skipped: tuple[str, ...] = ()
+
+    def prepare(self, backends: list[Backend]) -> None:
+        """Calibrate once for every INT8 target; nothing to do when there is none.
+
+        Raises:
+            ScalesError: the scales file cannot be read.
+            ImageError: a calibration image is damaged.
+        """
+        if not backends:
+            return
+        if self._request.scales is not None:
+            self._loaded = Scales.load(self._request.scales)
+            return
+        images = self._pictures.calibration
+        if images is None:
+            raise UsageError("there are no images to calibrate on")
+        placements = [self.placement(backend) for backend in backends]
+        self._statistics, self.skipped = calibrate(
+            self._network, placements, images, skip_bad=self._request.skip_bad, progress=self._progress
+        )
+
+    def placement(self, backend: Backend) -> Placement:
+        """What one target wants quantized, with the user's weight width where one was given."""
+        placement = backend.int8_placement()
+        bits = self._request.weight_bits
+        return placement if bits is None else replace(placement, weight_bits=bits)
+
+    def scales(self, placement: Placement) -> Scales:
+        """Ranges for one placement's Q/DQ style."""
+        if self._loaded is not None:
+            return self._loaded
+        if self._statistics is None:
+            raise UsageError("nothing was calibrated")
+        return self._statistics.scales(self._request.method, placement.style)

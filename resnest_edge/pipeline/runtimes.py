@@ -1,0 +1,57 @@
+"""Targets to backends, and bundles to sessions."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from resnest_edge.backends.base import Backend, Session, SessionOptions
+from resnest_edge.bundle import Bundle, open_bundle
+from resnest_edge.errors import UnavailableError
+from resnest_edge.spec import Target
+
+_CPU_MODULES = {Target.OPENVINO: "openvino", Target.ONNXRUNTIME: "onnxruntime"}
+
+
+def backend_for(target: Target) -> Backend:
+    """The backend of one target; nothing is imported until it is used."""
+    if target is Target.OPENVINO:
+        from resnest_edge.backends.openvino import OpenVINOBackend
+
+        return OpenVINOBackend()
+    if target is Target.ONNXRUNTIME:
+        from resnest_edge.backends.onnxruntime import ONNXRuntimeBackend
+
+        return ONNXRuntimeBackend()
+    from resnest_edge.backends.tensorrt import TensorRTBackend
+
+    return TensorRTBackend(target)
+
+
+def default_target() -> Target:
+    """The first CPU runtime that is installed: OpenVINO, else ONNX Runtime.
+
+    Raises:
+        UnavailableError: neither is here.
+    """
+    for target, module in _CPU_MODULES.items():
+        if importlib.util.find_spec(module) is not None:
+            return target
+    raise UnavailableError(
+        "no runtime is installed", hint="Install one with: pip install 'resnest-edge[cpu]', or name a --target."
+    )
+
+
+def open_session(path: Path, options: SessionOptions | None = None) -> Session:
+    """Verify a bundle and load its engine.
+
+    Raises:
+        BundleError: damaged, or not for this machine.
+        UnavailableError: its runtime or device is not here.
+    """
+    return load_session(open_bundle(path), options or SessionOptions())
+
+
+def load_session(bundle: Bundle, options: SessionOptions) -> Session:
+    """Load the engine of a verified bundle."""
+    return backend_for(bundle.manifest.target).load(bundle.engine, bundle.manifest.info, options)

@@ -1,0 +1,158 @@
+"""Core graph to typed graph: calibrated once, then written in each precision a target asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
+import onnx_ir as ir
+
+from resnest_edge.backends.onnxruntime import GraphRunner
+from resnest_edge.calibration.collect import Statistics, collect
+from resnest_edge.calibration.scales import Scales
+from resnest_edge.errors import UsageError
+from resnest_edge.graph.float_types import convert_floats
+from resnest_edge.graph.folding import NORMALISED, fold_interface
+from resnest_edge.graph.model import INPUT, digest, to_bytes, weighted_nodes
+from resnest_edge.graph.shapes import with_shape
+from resnest_edge.images import ImageSet, iter_batches
+from resnest_edge.pipeline.progress import Progress
+from resnest_edge.quantize.insertion import activation_tensors, quantize_graph, quantized_layers
+from resnest_edge.quantize.placement import WEIGHTED, Placement
+from resnest_edge.spec import BatchRange, Form, GraphInfo, InputFormat, Precision, Preprocessing
+
+_PIXELS_PER_BATCH = 8 * 224 * 224
+
+
+@dataclass(frozen=True)
+class TypedGraph:
+    """A graph whose precision is written in it, with the engine's interface.
+
+    Attributes:
+        model: input ``images``, outputs ``logits`` and ``probabilities``.
+        info: what it is.
+        layers: precision of every weighted layer.
+    """
+
+    model: ir.Model
+    info: GraphInfo
+    layers: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A core graph and what its typed graphs have in common.
+
+    Attributes:
+        name: variant or model name.
+        core: the FP32 core graph, of dynamic batch unless ``only_batch`` is set.
+        preprocessing: how pictures become its input.
+        num_classes: length of its logits.
+        batch: batch sizes the typed graphs are to accept.
+        form: inference form, for a ResNeSt.
+        input_format: what the typed graphs' input takes.
+        only_batch: the batch a foreign model was exported with, where that is fixed.
+    """
+
+    name: str
+    core: ir.Model
+    preprocessing: Preprocessing
+    num_classes: int
+    batch: BatchRange
+    form: Form | None
+    input_format: InputFormat
+    only_batch: int | None = None
+
+
+def write_typed(network: Network, precision: Precision, placement: Placement, scales: Scales | None) -> TypedGraph:
+    """Write the typed graph of one precision.
+
+    Args:
+        network: the FP32 core and its interface.
+        precision: what was asked for.
+        placement: what the target wants, for INT8.
+        scales: calibrated on this core, for INT8.
+
+    Raises:
+        UsageError: INT8 without scales.
+        ScalesError: scales of another graph or style.
+    """
+    if precision is Precision.INT8:
+        if scales is None:
+            raise UsageError("INT8 needs calibration images or scales", hint="Give --images or --scales.")
+        scales.check_graph(digest(network.core), placement.style)
+        core, float_type = quantize_graph(network.core, scales, placement), placement.float_type
+    else:
+        core, float_type = convert_floats(network.core, precision), precision
+    shaped = with_shape(core, network.batch, network.preprocessing.image_size)
+    model = fold_interface(shaped, network.preprocessing, input_format=network.input_format, float_type=float_type)
+    quantized = set(quantized_layers(core))
+    layers = {
+        node.name or "": "int8" if node.name in quantized else float_type.value
+        for node, _ in weighted_nodes(network.core.graph, WEIGHTED)
+    }
+    info = GraphInfo(
+        name=network.name,
+        precision=precision,
+        float_type=float_type,
+        style=placement.style if precision is Precision.INT8 else None,
+        weight_bits=placement.weight_bits,
+        input_format=network.input_format,
+        batch=network.batch,
+        image_size=network.preprocessing.image_size,
+        num_classes=network.num_classes,
+        form=network.form,
+    )
+    return TypedGraph(model, info, layers)
+
+
+def calibrate(
+    network: Network, placements: Sequence[Placement], images: ImageSet, *, skip_bad: bool, progress: Progress
+) -> tuple[Statistics, tuple[str, ...]]:
+    """Run the calibration images through the FP32 graph once, for every placement that will be written from it.
+
+    Returns:
+        The statistics, and the names of bad pictures that were left out (none unless ``skip_bad``).
+    """
+    tensors = list(
+        dict.fromkeys(name for placement in placements for name in activation_tensors(network.core, placement))
+    )
+    runner = _observing_runner(network, tensors)
+    skipped: list[str] = []
+    statistics = collect(
+        runner,
+        _calibration_batches(network, images, skip_bad, skipped, progress),
+        graph_digest=digest(network.core),
+        tensors=tensors,
+    )
+    return statistics, tuple(skipped)
+
+
+def _observing_runner(network: Network, tensors: Sequence[str]) -> GraphRunner:
+    """The FP32 graph with uint8 input, giving every tensor that is to be observed."""
+    model = fold_interface(network.core, network.preprocessing)
+    values = {value.name: value for node in model.graph for value in node.outputs}
+    names = [NORMALISED if name == INPUT else name for name in tensors]
+    model.graph.outputs.clear()
+    model.graph.outputs.extend(values[name] for name in names)
+    return GraphRunner(to_bytes(model), names)
+
+
+def _calibration_batches(
+    network: Network, images: ImageSet, skip_bad: bool, skipped: list[str], progress: Progress
+) -> Iterator[tuple[npt.NDArray[Any], list[str]]]:
+    side = network.preprocessing.image_size
+    size = network.only_batch or max(1, min(len(images), _PIXELS_PER_BATCH // (side * side)))
+    done = 0
+    for batch in iter_batches(images, network.preprocessing, size, skip_bad=skip_bad):
+        skipped.extend(batch.skipped)
+        if len(batch.images) < size and network.only_batch is not None:
+            raise UsageError(
+                f"{len(images)} calibration images do not fill batches of {size}, the model's only batch",
+                hint=f"Use a multiple of {size} with --calib-images, or export the model with a dynamic batch.",
+            )
+        yield batch.images, [images.digest(int(index)) for index in batch.indices]
+        done += len(batch.images)
+        progress("calibrate", done, len(images))

@@ -1,0 +1,118 @@
+"""Write calibrated ranges into a core graph as explicit QuantizeLinear/DequantizeLinear pairs."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from resnest_edge.calibration.scales import Scales
+from resnest_edge.errors import GraphError, ScalesError
+from resnest_edge.graph.float_types import convert_floats
+from resnest_edge.graph.model import DTYPES, add_initializer, add_node, weighted_nodes
+from resnest_edge.grid import Grid
+from resnest_edge.quantize.placement import Placement
+from resnest_edge.quantize.points import quantized_uses
+from resnest_edge.quantize.weights import quantize_weight, round_up
+
+
+def quantize_graph(core: ir.Model, scales: Scales, placement: Placement) -> ir.Model:
+    """Make the INT8 typed graph of one target; the core is left as it was.
+
+    Args:
+        core: FP32 core graph, the one ``scales`` were calibrated on.
+        scales: a range for every tensor of :func:`activation_tensors`.
+        placement: what the target wants quantized.
+
+    Returns:
+        A core graph in ``placement.float_type`` with Q/DQ around every quantized operator.
+
+    Raises:
+        GraphError: the graph holds Q/DQ already.
+        ScalesError: a tensor has no calibrated range.
+    """
+    if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in core.graph):
+        raise GraphError("this graph is quantized already", hint="Start from the FP32 model.")
+    model = convert_floats(core, placement.float_type)
+    weights = {weight.name: weight.const_value for _, weight in weighted_nodes(core.graph, placement.operators)}
+    uses = quantized_uses(model.graph, placement)
+    for value, readers in uses.items():
+        dequantized = _round_trip(model.graph, value, _grid(scales, value, placement), placement)
+        for node, index in readers:
+            node.replace_input_with(index, dequantized)
+    for node, weight in list(weighted_nodes(model.graph, placement.operators)):
+        if not weight.uses():
+            continue  # shared with a node before this one, which reads the quantized weight already
+        _quantize_weight(model.graph, node, weight, weights[weight.name], placement)
+    model.graph.sort()
+    return model
+
+
+def activation_tensors(core: ir.Model, placement: Placement) -> list[str]:
+    """Names of the tensors that need a calibrated range, in graph order."""
+    return [value.name or "" for value in quantized_uses(core.graph, placement)]
+
+
+def quantized_layers(model: ir.Model) -> list[str]:
+    """Names of the weighted operators that read a dequantized weight and a dequantized activation."""
+    return [
+        node.name or ""
+        for node in model.graph
+        if node.op_type in ("Conv", "Gemm", "MatMul") and all(_is_dequantized(value) for value in node.inputs[:2])
+    ]
+
+
+def _is_dequantized(value: ir.Value | None) -> bool:
+    producer = None if value is None else value.producer()
+    return producer is not None and producer.op_type == "DequantizeLinear"
+
+
+def _grid(scales: Scales, value: ir.Value, placement: Placement) -> Grid:
+    seen = scales.ranges.get(value.name or "")
+    if seen is None:
+        raise ScalesError(f"tensor {value.name} was not calibrated", hint="Calibrate again for this target.")
+    return Grid.covering(seen.low, seen.high, placement.style)
+
+
+def _round_trip(graph: ir.Graph, value: ir.Value, grid: Grid, placement: Placement) -> ir.Value:
+    dtype = DTYPES[placement.float_type]
+    integers = ir.DataType.UINT8 if grid.unsigned else ir.DataType.INT8
+    scale = round_up(np.array([grid.scale]), dtype.numpy())[0]
+    scale_value = add_initializer(graph, f"{value.name}.scale", np.asarray(scale), dtype)
+    zero_point = add_initializer(graph, f"{value.name}.zero_point", np.asarray(grid.zero_point), integers)
+    quantized = add_node(
+        graph, "QuantizeLinear", [value, scale_value, zero_point], f"{value.name}.q", integers, value.shape
+    )
+    return add_node(
+        graph, "DequantizeLinear", [quantized, scale_value, zero_point], f"{value.name}.dq", dtype, value.shape
+    )
+
+
+def _quantize_weight(
+    graph: ir.Graph, node: ir.Node, weight: ir.Value, original: ir.TensorProtocol | None, placement: Placement
+) -> None:
+    """Replace a float weight by its INT8 values and a DequantizeLinear, for every node that reads it."""
+    if original is None:
+        raise GraphError(f"weight {weight.name} has no value")
+    dtype = DTYPES[placement.float_type]
+    array = original.numpy()
+    axis = _channel_axis(node, array.ndim)
+    integers, scales = quantize_weight(array, axis, limit=placement.weight_limit, scale_dtype=dtype.numpy())
+    stored = add_initializer(graph, f"{weight.name}.q", integers, ir.DataType.INT8)
+    scale = add_initializer(graph, f"{weight.name}.scale", scales, dtype)
+    zero_point = add_initializer(graph, f"{weight.name}.zero_point", np.zeros(len(scales)), ir.DataType.INT8)
+    shape = ir.Shape(array.shape)
+    dequantized = add_node(
+        graph, "DequantizeLinear", [stored, scale, zero_point], f"{weight.name}.dq", dtype, shape, {"axis": axis}
+    )
+    for reader, index in list(weight.uses()):
+        reader.replace_input_with(index, dequantized)
+    if not weight.uses():
+        graph.initializers.pop(weight.name or "", None)
+
+
+def _channel_axis(node: ir.Node, rank: int) -> int:
+    """Output-channel axis of a weight: 0 for Conv (O, I, kh, kw) and Gemm (O, I) with transB, else the last."""
+    if node.op_type == "Conv":
+        return 0
+    transposed = node.attributes.get("transB")
+    return 0 if node.op_type == "Gemm" and transposed is not None and transposed.value else rank - 1

@@ -1,0 +1,39 @@
+"""Placement: what one target wants quantized, as data. Its values stand beside the backends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from resnest_edge.spec import Precision, QdqStyle
+
+WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How an INT8 graph is written for one target.
+
+    Attributes:
+        style: grid of the activations.
+        float_type: number format of everything else.
+        weight_bits: 8, or 7 where a CPU multiplies without VNNI: two products of 8-bit values overflow the 16-bit
+            sum of ``vpmaddubsw`` (255·127·2 > 32767), two products with 7-bit weights do not (255·64·2 = 32640).
+        operators: operators whose activations and weights are quantized.
+        shortcuts: Q/DQ on the shortcut branch of a residual add, so that convolution, add and ReLU stay one kernel.
+        outputs: Q/DQ behind each quantized operator as well (after its ReLU): ONNX Runtime fuses an operator only
+            when its output is quantized too.
+        elementwise: operators that run in INT8 between quantized tensors and so get Q/DQ on all their inputs.
+    """
+
+    style: QdqStyle
+    float_type: Precision = Precision.FP32
+    weight_bits: int = 8
+    operators: frozenset[str] = WEIGHTED
+    shortcuts: bool = True
+    outputs: bool = False
+    elementwise: frozenset[str] = frozenset()
+
+    @property
+    def weight_limit(self) -> int:
+        """Largest magnitude of a weight's integer."""
+        return 127 if self.weight_bits == 8 else 64

@@ -1,0 +1,81 @@
+"""Which activation tensors of a core graph a placement quantizes."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from resnest_edge.graph.model import weighted_nodes
+from resnest_edge.quantize.placement import Placement
+
+Uses = dict[ir.Value, list[tuple[ir.Node, int]]]
+"""Per tensor, the consumers (node, input index) that are to read its quantized value, in graph order."""
+
+
+def quantized_uses(graph: ir.Graph, placement: Placement) -> Uses:
+    """The tensors to quantize and who reads each one quantized.
+
+    - the activation input of every weighted operator of ``placement.operators``;
+    - with ``shortcuts``, the shortcut input of a residual add: the input that is not the block's last convolution;
+    - with ``elementwise``, every activation input of those operators;
+    - with ``outputs``, all readers of what a quantized operator (and the ReLU behind it) gives.
+    """
+    uses: Uses = {}
+    for node, _ in weighted_nodes(graph, placement.operators):
+        _add(uses, node, 0)
+        if placement.outputs:
+            _add_readers(uses, _behind_relu(node.outputs[0]))
+    for node in graph:
+        if placement.shortcuts and (index := shortcut_input(node)) is not None:
+            _add(uses, node, index)
+        if node.op_type in placement.elementwise:
+            for index, value in enumerate(node.inputs):
+                if value is not None and value.const_value is None:
+                    _add(uses, node, index)
+    return uses
+
+
+def shortcut_input(node: ir.Node) -> int | None:
+    """Index of the shortcut in a residual add, or None for any other node.
+
+    A residual add has a convolution with no other reader on one side (the one that fuses with it) and a feature map of
+    the same shape on the other. Where both sides are convolutions, as in a downsampling block, the second is the
+    shortcut.
+    """
+    if node.op_type != "Add" or len(node.inputs) != 2:
+        return None
+    branches = [_is_private_convolution(value) for value in node.inputs]
+    if not any(branches) or any(value is None or value.const_value is not None for value in node.inputs):
+        return None
+    if branches == [False, True]:
+        return 0
+    return 1
+
+
+def _is_private_convolution(value: ir.Value | None) -> bool:
+    if value is None or len(value.uses()) != 1:
+        return False
+    producer = value.producer()
+    return producer is not None and producer.op_type == "Conv"
+
+
+def _behind_relu(value: ir.Value) -> ir.Value:
+    readers = [node for node, _ in value.uses()]
+    if len(readers) == 1 and readers[0].op_type == "Relu":
+        return readers[0].outputs[0]
+    return value
+
+
+def _add_readers(uses: Uses, value: ir.Value) -> None:
+    if value.is_graph_output():
+        return
+    for node, index in value.uses():
+        _add(uses, node, index)
+
+
+def _add(uses: Uses, node: ir.Node, index: int) -> None:
+    value = node.inputs[index]
+    if value is None:
+        return
+    readers = uses.setdefault(value, [])
+    if (node, index) not in readers:
+        readers.append((node, index))

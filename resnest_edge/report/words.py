@@ -1,0 +1,165 @@
+"""Numbers and findings in words, the same in every format of a report."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from resnest_edge.report.schema import Report, Row
+
+NONE = "–"
+SPACE = "\N{NO-BREAK SPACE}"
+
+
+def number(value: float, digits: int) -> str:
+    """Fixed decimals, thousands separated, with a real minus sign, and no minus before a zero."""
+    text = f"{value:,.{digits}f}"
+    return text.lstrip("-") if float(text.replace(",", "")) == 0 else text.replace("-", "\N{MINUS SIGN}")
+
+
+def measure(value: float, unit: str) -> str:
+    """About three significant digits and a unit: ``7.21 ms``, ``46.0 ms``, ``1,204 img/s``."""
+    digits = 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
+    return f"{number(value, digits)}{SPACE}{unit}"
+
+
+def percent(value: float) -> str:
+    """``87.44 %``."""
+    return f"{number(value, 2)}{SPACE}%"
+
+
+def lost(value: float) -> str:
+    """A drop that cannot be misread: ``0.30 lost``, ``0.10 gained``, ``0.00``."""
+    text = number(abs(value), 2)
+    return text if float(text.replace(",", "")) == 0 else f"{text}{SPACE}{'lost' if value > 0 else 'gained'}"
+
+
+def labels(rows: Sequence[Row]) -> list[str]:
+    """The shortest names that tell the rows apart: the precision, with the target, or the bundle's own."""
+    for candidates in (
+        [row.precision.upper() for row in rows],
+        [f"{row.precision.upper()} {row.target}" for row in rows],
+    ):
+        if max(Counter(candidates).values()) == 1:
+            return candidates
+    return [row.bundle for row in rows]
+
+
+def headline(report: Report) -> str:
+    """What was found, in one sentence: the fastest engine against the first."""
+    names = labels(report.rows)
+    if len(report.rows) == 1:
+        return _alone(names[0], report.rows[0])
+    index = subject(report)
+    row, name, reference = report.rows[index], names[index], names[0]
+    if row.speedup is None:
+        return f"{name} against {reference}: {_accuracy_clause(row)}."
+    times = number(row.speedup["median"], 2)
+    if row.speedup["median"] < 1:
+        return f"{name} is slower than {reference}, at {times}× its speed; it {_accuracy_clause(row)}."
+    return f"{name} runs {times}× as fast as {reference} and {_accuracy_clause(row)}."
+
+
+def subject(report: Report) -> int:
+    """Index of the row the headline is about: the fastest besides the reference, else the last."""
+    others = range(1, len(report.rows))
+    timed = [(speedup["median"], index) for index in others if (speedup := report.rows[index].speedup) is not None]
+    return max(timed)[1] if timed else len(report.rows) - 1
+
+
+def verdict(report: Report) -> str:
+    """What the interval of the headline's drop allows to say; empty without one."""
+    row = report.rows[subject(report)]
+    if row.drop_ci95 is None:
+        return ""
+    low, high = row.drop_ci95
+    if low > 0:
+        return f"The loss is real: even the low end of its 95{SPACE}% interval is above zero."
+    if high < 0:
+        return f"The gain is real: its whole 95{SPACE}% interval is below zero loss."
+    return f"The interval holds zero, so with {row.images:,} images this difference cannot be told from none."
+
+
+def _alone(name: str, row: Row) -> str:
+    parts = []
+    if row.latency_ms is not None:
+        batch = "an image" if row.latency_batch == 1 else f"a batch of {row.latency_batch}"
+        parts.append(f"answers {batch} in {measure(row.latency_ms['p50'], 'ms')}")
+    if row.top1 is not None and row.images is not None:
+        parts.append(f"is right on {percent(row.top1)} of {row.images:,} images")
+    return f"{name} {' and '.join(parts) or 'was built, and not measured'}."
+
+
+def _accuracy_clause(row: Row) -> str:
+    if row.drop is not None and row.drop_ci95 is not None:
+        low, high = row.drop_ci95
+        interval = f"95{SPACE}% interval: {lost(low)} to {lost(high)}; {row.images:,} images"
+        size = number(abs(row.drop), 2)
+        if float(size) == 0:
+            return f"has the same top-1 accuracy ({interval})"
+        return f"{'loses' if row.drop > 0 else 'gains'} {size} points of top-1 accuracy ({interval})"
+    if row.agreement is not None:
+        return f"names the same class on {percent(row.agreement)} of {row.images:,} images, whose labels are unknown"
+    return "was not measured for accuracy"
+
+
+def cell_words(batch: int, streams: int) -> str:
+    """``batch 8, 1 stream``."""
+    return f"batch {batch}, {streams} stream{'' if streams == 1 else 's'}"
+
+
+def environment_lines(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Names and values, one level deep: a mapping becomes ``name value, name value``, a list its items."""
+    return [(name.replace("_", " "), _plain(value)) for name, value in environment.items()]
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_plain(item)}" for name, item in value.items())
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return ", ".join(_plain(item) for item in value)
+    return NONE if value is None else str(value)
+
+
+def method(report: Report) -> list[str]:
+    """How it was measured, as paragraphs."""
+    return [*_accuracy_method(report), *_speed_method(report)]
+
+
+def _accuracy_method(report: Report) -> list[str]:
+    counted = [row for row in report.rows if row.images is not None]
+    if not counted:
+        return ["Accuracy was not measured."]
+    text = [f"Every engine answered the same {counted[0].images:,} images."]
+    if any(row.top1 is not None for row in counted):
+        text.append("The interval of top-1 is Wilson's, at 95 %.")
+    if any(row.drop is not None for row in counted):
+        text.append(
+            f"Top-1 lost is that of {labels(report.rows)[0]} minus that of the engine, in percentage points: positive "
+            "when accuracy is lost. Its 95 % interval pairs the two answers to each image (Tango's score interval)."
+        )
+    if any(row.agreement is not None for row in counted):
+        text.append(
+            "Agreement is how often the two name the same class; logit SQNR is 10·log10(Σ ref² / Σ (ref − x)²) over "
+            "all images."
+        )
+    return [" ".join(text)]
+
+
+def _speed_method(report: Report) -> list[str]:
+    if not report.benchmark:
+        return ["Speed was not measured."]
+    given = report.conditions
+    fed = "frames of noise" if given["input"] == "random" else given["input"]
+    threads = "as many threads as cores" if given["threads"] is None else f"{given['threads']} threads"
+    text = [
+        "Each bundle ran in a process of its own, all loaded at once and one at work at a time: "
+        f"{given['rounds']} rounds, in each of which every bundle had {given['slice_seconds']:g} s for each batch size "
+        f"and number of streams, in an order drawn anew, after a warm-up of {given['warmup_seconds']:g} s.",
+        f"{given['cores']} cores, {threads}, load average {given['load_average']:.2f} before the start, fed {fed}.",
+        "Latency runs from submitting one inference to its result; throughput is all images over all the time they "
+        "took; a speed ratio is the median over rounds of the ratio within a round, with its quartiles.",
+        "Memory is the most its process held, with every batch size loaded.",
+    ]
+    return [" ".join(text)]

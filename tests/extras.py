@@ -1,0 +1,27 @@
+"""The libraries that only an extra installs: the core must import and answer ``--help`` without them."""
+
+from __future__ import annotations
+
+EXTRAS = frozenset(
+    {
+        "av",
+        "cuda",
+        "google",  # protobuf, which onnx brings
+        "ml_dtypes",
+        "nncf",
+        "onnx",
+        "onnx_ir",
+        "onnxruntime",
+        "onnxscript",
+        "onnxsim",
+        "openvino",
+        "pycuda",
+        "resnest",
+        "safetensors",
+        "scipy",
+        "sklearn",
+        "tensorrt",
+        "tensorrt_rtx",
+        "torch",
+    }
+)
