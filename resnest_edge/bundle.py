@@ -40,7 +40,8 @@ class Manifest:
         calibration: method, image count and digests, for INT8.
         layers: precision of every weighted layer of the graph.
         details: the runtime's own account of the build.
-        parents: digests of what this was made from: checkpoint, core graph, scales.
+        parents: digests of what this was made from: checkpoint, exported bundle.
+        command: what was typed to make it.
         files: SHA-256 of every other file of the bundle.
     """
 
@@ -55,6 +56,7 @@ class Manifest:
     layers: Mapping[str, str] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
     parents: Mapping[str, str] = field(default_factory=dict)
+    command: str | None = None
     files: Mapping[str, str] = field(default_factory=dict)
 
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -93,6 +95,7 @@ class Manifest:
             "details": dict(self.details),
             "machine": dict(self.machine),
             "parents": dict(self.parents),
+            "command": self.command,
             "files": dict(self.files),
         }
 
@@ -120,6 +123,7 @@ class Manifest:
                 layers=dict(value["layers"]),
                 details=dict(value["details"]),
                 parents=dict(value["parents"]),
+                command=value["command"],
                 files=files,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as exc:

@@ -70,7 +70,7 @@ class ResizeMode(_Word):
 
     ``SHORTER_SIDE``: shorter side to ``resize``, then the centre crop (torchvision's and timm's evaluation).
     ``CENTER_THEN_RESIZE``: crop the central square of ``image_size / resize`` of the shorter side, then resize
-    it (the ResNeSt authors' evaluation of crops above 320).
+    it (the ResNeSt authors' evaluation, at every crop size).
     ``SQUASH``: resize to the square, ignoring the aspect ratio; ``resize`` equals ``image_size``.
     """
 

@@ -61,7 +61,15 @@ infos = st.builds(
 def info() -> dict[str, Any]:
     """A good graph description, as a manifest holds it."""
     return GraphInfo(
-        "resnest50", Precision.INT8, Precision.FP32, QdqStyle.CPU, 8, InputFormat.UINT8_NHWC, BatchRange(1, 2, 4), 224, 10
+        "resnest50",
+        Precision.INT8,
+        Precision.FP32,
+        QdqStyle.CPU,
+        8,
+        InputFormat.UINT8_NHWC,
+        BatchRange(1, 2, 4),
+        224,
+        10,
     ).to_json()
 
 

@@ -74,5 +74,7 @@ def collect(
     """
     statistics = Statistics(graph_digest, tensors)
     for images, digests in batches:
+        if len(images) != len(digests):
+            raise ValueError(f"{len(images)} images and {len(digests)} digests")
         statistics.update(run(images), digests)
     return statistics

@@ -12,6 +12,8 @@ from resnest_edge.errors import GraphError
 
 BINS = 4096
 """Bins on each side of zero."""
+_SMALLEST = -126
+"""Exponent of the smallest range: below float32's normal numbers nothing is told apart."""
 
 
 class HistogramObserver:
@@ -53,7 +55,8 @@ class HistogramObserver:
             )
         self.minimum, self.maximum = min(self.minimum, low), max(self.maximum, high)
         self._cover(max(-low, high))
-        positions = values.ravel() * np.float32(1.0 / self.width)
+        # In float64 no position rounds, overflows or underflows: float32 has no 2¹³⁸, the bins in the smallest range.
+        positions = np.multiply(values.ravel(), 1.0 / self.width, dtype=np.float64)
         np.floor(positions, out=positions)
         self.counts += np.bincount(positions.astype(np.int64) + BINS, minlength=2 * BINS)
 
@@ -65,7 +68,7 @@ class HistogramObserver:
 
     def _cover(self, magnitude: float) -> None:
         """Grow the range until it holds ``magnitude`` strictly."""
-        needed = math.frexp(magnitude)[1] if magnitude > 0 else -126
+        needed = max(math.frexp(magnitude)[1] if magnitude > 0 else _SMALLEST, _SMALLEST)
         if self._exponent is None:
             self._exponent = needed
         while self._exponent < needed:

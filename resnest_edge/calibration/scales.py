@@ -79,6 +79,8 @@ class Scales:
             value = json.loads(path.read_text(encoding="utf-8"))
             if value["schema"] != SCHEMA:
                 raise ScalesError(f"schema {value['schema']} is not {SCHEMA}", where=path, hint="Calibrate again.")
+            if int(value["images"]) < 1:
+                raise ValueError("no image was seen")
             ranges = {str(name): _read_range(entry) for name, entry in value["ranges"].items()}
             return cls(
                 graph_digest=str(value["graph_digest"]),
@@ -88,13 +90,13 @@ class Scales:
                 style=QdqStyle(value["style"]),
                 ranges=ranges,
             )
-        except (OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as exc:
+        except (OSError, KeyError, TypeError, ValueError, OverflowError, AttributeError, RecursionError) as exc:
             raise ScalesError(f"this is not a scales file ({exc})", where=path, hint="Calibrate again.") from exc
 
 
 def _read_range(entry: Mapping[str, Any]) -> TensorRange:
     span = TensorRange(*(float(entry[key]) for key in ("minimum", "maximum", "low", "high")))
-    if not (math.isfinite(span.minimum) and math.isfinite(span.maximum)):
+    if not all(math.isfinite(end) for end in (span.minimum, span.maximum, span.low, span.high)):
         raise ValueError("a range is not finite")
     if not span.minimum <= span.maximum or not span.low <= span.high:
         raise ValueError("a range ends before it starts")

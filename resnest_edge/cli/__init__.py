@@ -1,5 +1,5 @@
 """The command line: parse, make one call, print, exit with the documented code."""
 
-from resnest_edge.cli.main import main
+from resnest_edge.cli.entry import main
 
 __all__ = ["main"]

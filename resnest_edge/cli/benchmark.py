@@ -12,13 +12,13 @@ from resnest_edge.cli.console import number, print_json, print_table, progress_b
 
 Batches = Annotated[
     list[int] | None,
-    typer.Option("--batch", min=1, help="Images per inference; may be given several times. [default: 1]"),
+    typer.Option("--batch", min=1, help="Images per inference; may be given several times. (default: 1)"),
 ]
 Streams = Annotated[
     list[int] | None,
-    typer.Option("--streams", min=1, help="Inferences in flight; may be given several times. [default: 1]"),
+    typer.Option("--streams", min=1, help="Inferences in flight; may be given several times. (default: 1)"),
 ]
-Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads in all. [default: every core]")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads in all. (default: every core)")]
 Rounds = Annotated[int, typer.Option("--rounds", min=1, help="How often every engine gets its slice of time.")]
 Seconds = Annotated[float, typer.Option("--seconds", min=0.01, help="Length of one slice.")]
 Warmup = Annotated[float, typer.Option("--warmup", min=0.0, help="Seconds each engine runs before anything counts.")]

@@ -22,7 +22,7 @@ SkipBad = Annotated[
 ]
 What = Annotated[
     str | None,
-    typer.Argument(metavar="[VARIANT|ONNX|BUNDLE]", help="What to build; the embedded demo model if not given."),
+    typer.Argument(metavar="VARIANT|ONNX|BUNDLE", help="What to build; the embedded demo model if not given."),
 ]
 Weights = Annotated[
     str | None,
@@ -35,13 +35,13 @@ NumClasses = Annotated[
 ]
 Precisions = Annotated[
     list[Precision] | None,
-    typer.Option("--precision", help="Number format; may be given several times. [default: int8]"),
+    typer.Option("--precision", help="Number format; may be given several times. (default: int8)"),
 ]
 Targets = Annotated[
     list[Target] | None,
     typer.Option(
         "--target",
-        help="Runtime; may be given several times. [default: openvino where it is installed, else onnxruntime]",
+        help="Runtime; may be given several times. (default: openvino where it is installed, else onnxruntime)",
     ),
 ]
 FormChoice = Annotated[
@@ -52,7 +52,7 @@ Batch = Annotated[
     typer.Option(
         "--batch",
         metavar="N|MIN:OPT:MAX",
-        help="Batch sizes the engine takes. [default: 1:1:64]",
+        help="Batch sizes the engine takes. (default: 1:1:64)",
         rich_help_panel=ENGINE,
     ),
 ]
@@ -95,7 +95,7 @@ WeightBits = Annotated[
         "--weight-bits",
         min=7,
         max=8,
-        help="Width of INT8 weights. [default: 8, or 7 on an x86 CPU without VNNI]",
+        help="Width of INT8 weights. (default: 8, or 7 on an x86 CPU without VNNI)",
         rich_help_panel=QUANTIZING,
     ),
 ]

@@ -7,6 +7,7 @@ from typing import Any
 
 from resnest_edge.backends.base import BuildOptions
 from resnest_edge.cli.options import triple
+from resnest_edge.cli.typed import typed_command
 from resnest_edge.pipeline.build import BuildRequest
 from resnest_edge.pipeline.sources import PreprocessingChoice
 from resnest_edge.spec import BatchRange, Precision
@@ -42,6 +43,7 @@ def make_request(given: Mapping[str, Any]) -> BuildRequest:
         choice=make_choice(given),
         precisions=tuple(given.get("precision") or (Precision.INT8,)),
         targets=tuple(given.get("target") or ()),
+        command=typed_command(),
         batch=None if batch is None else BatchRange.parse(batch),
         options=BuildOptions(
             compute_capabilities=tuple(given.get("compute_capability") or ()),

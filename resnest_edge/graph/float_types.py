@@ -15,11 +15,11 @@ _FLOAT = ir.DataType.FLOAT
 def convert_floats(core: ir.Model, float_type: Precision) -> ir.Model:
     """Retype every float32 tensor of a core graph; the core is left as it was.
 
-    Values round to nearest even. FP16 flushes weights below 2⁻²⁴ to zero, as the hardware would.
+    Values round to nearest even, so FP16 turns weights of 2⁻²⁵ and less into zero.
 
     Raises:
         UsageError: ``float_type`` is INT8, which is no float type.
-        GraphError: a constant does not fit FP16's range of ±65504; the message names it.
+        GraphError: a finite constant does not fit the type (FP16 ends at ±65504); the message names it.
     """
     if float_type not in DTYPES:
         raise UsageError(f"{float_type} is not a float type")
@@ -62,8 +62,12 @@ def _retype_attributes(node: ir.Node, dtype: ir.DataType) -> None:
 
 
 def _cast(array: np.ndarray, dtype: ir.DataType, name: str) -> ir.TensorProtocol:
-    limit = 65504.0 if dtype == ir.DataType.FLOAT16 else float("inf")
-    largest = float(np.max(np.abs(array), initial=0.0))
-    if largest > limit:
-        raise GraphError(f"constant {name} reaches {largest:.3g}, beyond FP16", hint="Use --precision bf16 or fp32.")
-    return ir.tensor(array.astype(dtype.numpy()), dtype=dtype, name=name)
+    with np.errstate(over="ignore"):
+        cast = array.astype(dtype.numpy())
+    lost = array[np.isfinite(array) & ~np.isfinite(cast.astype(np.float32))]
+    if lost.size:
+        largest = float(np.abs(lost).max())
+        raise GraphError(
+            f"constant {name} reaches {largest:.3g}, beyond {dtype.name}", hint="Use --precision bf16 or fp32."
+        )
+    return ir.tensor(cast, dtype=dtype, name=name)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
+from onnx_ir.serde import SerdeError
 
 from resnest_edge.errors import GraphError
 from resnest_edge.files import write_atomically
@@ -46,7 +47,7 @@ def load_graph(path: Path) -> ir.Model:
         proto = onnx.load(path)
         onnx.checker.check_model(proto)
         return ir.from_proto(proto)
-    except (DecodeError, onnx.checker.ValidationError, OSError, ValueError, TypeError, KeyError) as exc:
+    except (DecodeError, onnx.checker.ValidationError, SerdeError, OSError, ValueError, TypeError, KeyError) as exc:
         raise GraphError(f"this is not a usable ONNX model ({first_line(exc)})", where=path) from exc
 
 
@@ -56,10 +57,10 @@ def to_bytes(model: ir.Model) -> bytes:
     Raises:
         GraphError: the graph is not valid ONNX.
     """
-    proto = ir.to_proto(model)
     try:
+        proto = ir.to_proto(model)
         onnx.checker.check_model(proto)
-    except onnx.checker.ValidationError as exc:
+    except (onnx.checker.ValidationError, SerdeError) as exc:
         raise GraphError(f"the rewritten graph is not valid ONNX ({first_line(exc)})") from exc
     data: bytes = proto.SerializeToString(deterministic=True)
     return data

@@ -52,6 +52,7 @@ class BuildRequest:
     skip_bad: bool = False
     out: Path | None = None
     force: bool = False
+    command: str | None = None
     options: BuildOptions = field(default_factory=BuildOptions)
 
     def __post_init__(self) -> None:
@@ -180,7 +181,11 @@ def typed_graphs(
         placement = calibrated.placement(job.backend)
         scales = calibrated.scales(placement) if job.precision is Precision.INT8 else None
         typed = write_typed(network, job.precision, placement, scales)
-        yield job, typed, Origin(source.preprocessing, labels, _calibration_record(scales), dict(source.parents))
+        yield (
+            job,
+            typed,
+            Origin(source.preprocessing, labels, _calibration_record(scales), dict(source.parents), request.command),
+        )
 
 
 def _class_names(pictures: Pictures) -> tuple[str, ...]:

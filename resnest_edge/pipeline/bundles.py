@@ -27,6 +27,7 @@ class Origin:
     labels: tuple[str, ...]
     calibration: Mapping[str, Any] | None = None
     parents: Mapping[str, str] = field(default_factory=dict)
+    command: str | None = None
 
 
 def export_bundle(typed: TypedGraph, target: Target, origin: Origin, out: Path, *, force: bool) -> Bundle:
@@ -111,6 +112,7 @@ def _write(
             layers=typed.layers,
             details=built.details if built else {},
             parents=origin.parents,
+            command=origin.command,
         )
         write_bundle(folder, manifest, origin.labels)
     return open_bundle(out)

@@ -9,7 +9,7 @@ from resnest_edge.errors import UsageError
 from resnest_edge.images import ImageSet, Subset, exclude, imagenet_wnids, open_images, sample
 
 IMAGENET_CLASSES = 1000
-_DEMO = {"demo:train": 4000, "demo:test": 2000}
+DEMO_SCENES = {"demo:train": 2000, "demo:test": 1200}
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ def open_pictures(source: str, classes: int | None) -> ImageSet:
         UsageError: an unknown ``demo:`` word.
     """
     if source.startswith("demo:"):
-        if source not in _DEMO:
-            raise UsageError(f"{source!r} is not known", hint=f"Use one of {', '.join(_DEMO)}.")
-        return DemoImages("train" if source == "demo:train" else "test", _DEMO[source])
+        if source not in DEMO_SCENES:
+            raise UsageError(f"{source!r} is not known", hint=f"Use one of {', '.join(DEMO_SCENES)}.")
+        return DemoImages("train" if source == "demo:train" else "test", DEMO_SCENES[source])
     return open_images(source, wnids=imagenet_wnids() if classes == IMAGENET_CLASSES else None, classes=classes)
 
 

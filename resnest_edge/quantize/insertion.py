@@ -28,7 +28,7 @@ def quantize_graph(core: ir.Model, scales: Scales, placement: Placement) -> ir.M
 
     Raises:
         GraphError: the graph holds Q/DQ already.
-        ScalesError: a tensor has no calibrated range.
+        ScalesError: a tensor has no calibrated range, or one whose scale the float type cannot hold.
     """
     if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in core.graph):
         raise GraphError("this graph is quantized already", hint="Start from the FP32 model.")
@@ -77,6 +77,11 @@ def _round_trip(graph: ir.Graph, value: ir.Value, grid: Grid, placement: Placeme
     dtype = DTYPES[placement.float_type]
     integers = ir.DataType.UINT8 if grid.unsigned else ir.DataType.INT8
     scale = round_up(np.array([grid.scale]), dtype.numpy())[0]
+    if not np.isfinite(scale):
+        raise ScalesError(
+            f"tensor {value.name} needs a step of {grid.scale:.3g}, beyond {placement.float_type}",
+            hint="Calibrate with another --method, or look at what the layer before it produces.",
+        )
     scale_value = add_initializer(graph, f"{value.name}.scale", np.asarray(scale), dtype)
     zero_point = add_initializer(graph, f"{value.name}.zero_point", np.asarray(grid.zero_point), integers)
     quantized = add_node(

@@ -38,8 +38,9 @@ def quantize_weight(
 
 
 def round_up(values: _Float, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """The smallest numbers of ``dtype`` (float32, float16 or bfloat16) that are not below ``values``, all positive."""
-    rounded = values.astype(dtype)
+    """The smallest numbers of ``dtype`` (float32, float16 or bfloat16) not below ``values``, all positive; inf beyond."""
+    with np.errstate(over="ignore"):
+        rounded = values.astype(dtype)
     raised = (rounded.view(_UNSIGNED[dtype.itemsize]) + 1).view(dtype)
     return np.where(rounded.astype(np.float64) < values, raised, rounded)
 

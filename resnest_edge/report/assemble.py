@@ -53,7 +53,8 @@ def make_report(
     Args:
         bundles: what to report; the first is the reference, as it was for ``evaluations`` and ``benchmark``.
         title: what it is about.
-        evaluations: objects of ``evaluate --json``, at most one a bundle.
+        evaluations: objects of ``evaluate --json``, at most one a bundle; or just its ``bundle`` and the ``reason``
+            why there is none.
         benchmark: the object of ``benchmark --json``.
         environment: machine and versions.
         commands: what to type to measure this again.
@@ -110,9 +111,12 @@ def _check_reference(first: str, accuracies: Mapping[str, Mapping[str, Any]], sp
     """Refuse figures taken against something else than the first bundle, or on other images."""
     if others := sorted({ratio["reference"] for ratio in speed["ratios"]} - {first}):
         raise InputError(f"the ratios are against {others[0]}, but the report's first bundle is {first}")
-    counts = {value["images"] for value in accuracies.values()}
+    counts = {value["images"] for value in accuracies.values() if value.get("images") is not None}
     if len(counts) > 1:
         raise InputError(f"the bundles were evaluated on different numbers of images: {sorted(counts)}")
+    compared = [name for name, value in accuracies.items() if value.get("agreement") is not None]
+    if compared and first in accuracies and accuracies[first].get("images") is None:
+        raise InputError(f"{compared[0]} was compared with something else than {first}, which was not evaluated")
     expected = accuracies.get(first, {}).get("top1")
     for name, value in accuracies.items():
         top1 = value.get("reference_top1")

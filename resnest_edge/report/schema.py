@@ -145,9 +145,9 @@ def _report(value: Mapping[str, Any]) -> Report:
     rows = tuple(_row(row) for row in value["rows"])
     if not rows:
         raise ValueError("no rows")
-    lists = {name: tuple(value[name]) for name in ("benchmark", "ratios", "warnings", "commands", "notes")}
-    same = {name: value[name] for name in ("title", "created", "demo", "conditions", "environment")}
-    return Report(rows=rows, **same, **lists)
+    known: dict[str, Any] = {name: value[name] for name in (field.name for field in fields(Report))}
+    lists = {name: tuple(known[name]) for name in ("benchmark", "ratios", "warnings", "commands", "notes")}
+    return Report(**{**known, **lists, "rows": rows})
 
 
 def _row(value: Mapping[str, Any]) -> Row:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from resnest_edge.report.schema import Report, Row
-from resnest_edge.report.words import NONE, SPACE, cell_words, labels, measure, number, percent
+from resnest_edge.report.words import NONE, SPACE, TARGETS, cell_words, labels, measure, number, percent
 
 
 @dataclass(frozen=True)
@@ -16,13 +16,19 @@ class Cell:
     value: str
     detail: str = ""
 
+    @property
+    def measured(self) -> bool:
+        """Whether there is anything in it."""
+        return bool(self.detail) or self.value != NONE
+
 
 @dataclass(frozen=True)
 class Table:
-    """Headings, and a cell for each in every row; the first column names the engine."""
+    """Headings, and a cell for each in every row; the first column names the engine. The caption explains them."""
 
     headings: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    caption: str
 
 
 _EMPTY = Cell(NONE)
@@ -32,53 +38,90 @@ _Column = Callable[[Row], Cell]
 def table(report: Report) -> Table:
     """One row an engine; a column in which nothing was measured is left out."""
     names = labels(report.rows)
-    reference = names[0]
     columns: dict[str, _Column] = {
         "Top-1": _top1,
         "Top-5": lambda row: _EMPTY if row.top5 is None else Cell(percent(row.top5)),
-        f"Top-1 lost against {reference}, points": _drop,
-        f"Agreement with {reference}": lambda row: _EMPTY if row.agreement is None else Cell(percent(row.agreement)),
-        "Logit SQNR": _sqnr,
-        "Latency p50": _latency,
-        f"Speed against {reference}": _speedup,
+        "Top-1 lost, points": _drop,
+        "Agreement": _agreement,
+        _latency_heading(report): _latency,
+        "Speed": _speedup,
         "Best throughput": _throughput,
-        "Engine size": lambda row: _EMPTY if row.size_mib is None else Cell(measure(row.size_mib, "MiB")),
-        "Peak memory": lambda row: _EMPTY if row.peak_rss_mib is None else Cell(measure(row.peak_rss_mib, "MiB")),
+        "Size": _size,
     }
     filled = {heading: [column(row) for row in report.rows] for heading, column in columns.items()}
-    kept = {heading: cells for heading, cells in filled.items() if any(cell != _EMPTY for cell in cells)}
-    engines = [_engine(name, row) for name, row in zip(names, report.rows, strict=True)]
-    return Table(("Engine", *kept), tuple(zip(engines, *kept.values(), strict=True)))
+    kept = {heading: cells for heading, cells in filled.items() if any(cell.measured for cell in cells)}
+    engines = [_engine(name, row, report.rows) for name, row in zip(names, report.rows, strict=True)]
+    caption = " ".join(part for part in (_shared(report.rows), *_explained(names[0], set(kept))) if part)
+    return Table(("Engine", *kept), tuple(zip(engines, *kept.values(), strict=True)), caption)
 
 
-def _engine(name: str, row: Row) -> Cell:
-    parts = [row.bundle if row.bundle != name else "", row.target, f"{row.form} form" if row.form else ""]
+def _explained(reference: str, headings: set[str]) -> list[str]:
+    text = []
+    if "Agreement" in headings:
+        text.append(f"Agreement is with {reference}; below it, the signal to noise of the logits.")
+    if "Top-1 lost, points" in headings:
+        text.append(f"Top-1 lost is against {reference}: positive is a loss, negative a gain.")
+    if "Top-1" in headings:
+        text.append(f"Below accuracies stand 95{SPACE}% intervals.")
+    if "Speed" in headings:
+        text.append(f"Speed is against {reference}; below it, the quartiles of the rounds.")
+    if "Size" in headings:
+        text.append("Size is that of the engine; below it, the most memory its process held (RSS).")
+    return text
+
+
+def _latency_heading(report: Report) -> str:
+    cells = {(row.latency_batch, row.latency_streams) for row in report.rows if row.latency_ms is not None}
+    batch, streams = cells.pop() if cells else (None, None)
+    if cells or batch is None or streams is None:
+        return "Median latency"
+    return f"Median latency, {cell_words(batch, streams)}"
+
+
+def _shared(rows: Sequence[Row]) -> str:
+    """What all engines have in common; see :func:`_engine` for what they do not."""
+    targets, forms = {row.target for row in rows}, {row.form for row in rows}
+    parts = [f"on {TARGETS.get(rows[0].target, rows[0].target)}"] if len(targets) == 1 else []
+    parts += [f"in the {rows[0].form} form"] if len(forms) == 1 and rows[0].form else []
+    return f"All engines run {' '.join(parts)}." if parts and len(rows) > 1 else ""
+
+
+def _engine(name: str, row: Row, rows: Sequence[Row]) -> Cell:
+    target = TARGETS.get(row.target, row.target)
+    several = len({other.target for other in rows}) > 1 or len(rows) == 1
+    parts = [row.bundle if row.bundle != name else "", target if several and target not in name else ""]
+    parts.append(f"{row.form} form" if row.form and (len({other.form for other in rows}) > 1 or len(rows) == 1) else "")
     if row.precision_run not in (None, row.precision):
         parts.append(f"ran in {row.precision_run}")
     return Cell(name, " · ".join(part for part in parts if part))
 
 
 def _top1(row: Row) -> Cell:
-    if row.top1 is None:
-        return Cell(NONE, row.reason or "")
-    return Cell(percent(row.top1), _range(row.top1_ci95))
+    return _EMPTY if row.top1 is None else Cell(percent(row.top1), _range(row.top1_ci95, 1))
 
 
 def _drop(row: Row) -> Cell:
     return _EMPTY if row.drop is None else Cell(number(row.drop, 2), _range(row.drop_ci95))
 
 
-def _sqnr(row: Row) -> Cell:
+def _agreement(row: Row) -> Cell:
+    if row.agreement is None:
+        return _EMPTY
     if row.logits_identical:
-        return Cell("identical")
-    return _EMPTY if row.logit_sqnr_db is None else Cell(f"{number(row.logit_sqnr_db, 1)}{SPACE}dB")
+        return Cell(percent(row.agreement), "identical logits")
+    noise = "" if row.logit_sqnr_db is None else f"SQNR {number(row.logit_sqnr_db, 1)}{SPACE}dB"
+    return Cell(percent(row.agreement), noise)
+
+
+def _size(row: Row) -> Cell:
+    size = NONE if row.size_mib is None else measure(row.size_mib, "MiB")
+    return Cell(size, "" if row.peak_rss_mib is None else f"RSS {measure(row.peak_rss_mib, 'MiB')}")
 
 
 def _latency(row: Row) -> Cell:
-    if row.latency_ms is None or row.latency_batch is None or row.latency_streams is None:
+    if row.latency_ms is None:
         return _EMPTY
-    where = cell_words(row.latency_batch, row.latency_streams)
-    return Cell(measure(row.latency_ms["p50"], "ms"), f"p99 {measure(row.latency_ms['p99'], 'ms')} ({where})")
+    return Cell(measure(row.latency_ms["p50"], "ms"), f"p99 {measure(row.latency_ms['p99'], 'ms')}")
 
 
 def _speedup(row: Row) -> Cell:
@@ -93,5 +136,5 @@ def _throughput(row: Row) -> Cell:
     return Cell(measure(row.images_per_second, "img/s"), cell_words(row.throughput_batch, row.throughput_streams))
 
 
-def _range(bounds: tuple[float, float] | None) -> str:
-    return "" if bounds is None else f"{number(bounds[0], 2)} to {number(bounds[1], 2)}"
+def _range(bounds: tuple[float, float] | None, digits: int = 2) -> str:
+    return "" if bounds is None else f"{number(bounds[0], digits)} to {number(bounds[1], digits)}"

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
 from typing import Any
 
 from resnest_edge.report.schema import Report, Row
 
 NONE = "–"
 SPACE = "\N{NO-BREAK SPACE}"
+
+TARGETS = {
+    "openvino": "OpenVINO",
+    "onnxruntime": "ONNX Runtime",
+    "tensorrt": "TensorRT",
+    "tensorrt-rtx": "TensorRT-RTX",
+}
+_WORDS = {"cpu": "CPU", "gpu": "GPU", "os": "OS", "isa": "ISA", "gib": "GiB", "mib": "MiB"}
 
 
 def number(value: float, digits: int) -> str:
@@ -29,21 +38,22 @@ def percent(value: float) -> str:
     return f"{number(value, 2)}{SPACE}%"
 
 
-def lost(value: float) -> str:
+def lost(value: float, digits: int = 2) -> str:
     """A drop that cannot be misread: ``0.30 lost``, ``0.10 gained``, ``0.00``."""
-    text = number(abs(value), 2)
+    text = number(abs(value), digits)
     return text if float(text.replace(",", "")) == 0 else f"{text}{SPACE}{'lost' if value > 0 else 'gained'}"
 
 
 def labels(rows: Sequence[Row]) -> list[str]:
-    """The shortest names that tell the rows apart: the precision, with the target, or the bundle's own."""
-    for candidates in (
-        [row.precision.upper() for row in rows],
-        [f"{row.precision.upper()} {row.target}" for row in rows],
+    """The shortest name that tells each row from the others: its precision, with its target, or the bundle's own."""
+    names = [row.precision.upper() for row in rows]
+    for longer in (
+        [f"{row.precision.upper()} {TARGETS.get(row.target, row.target)}" for row in rows],
+        [row.bundle for row in rows],
     ):
-        if max(Counter(candidates).values()) == 1:
-            return candidates
-    return [row.bundle for row in rows]
+        seen = Counter(names)
+        names = [name if seen[name] == 1 else longer[index] for index, name in enumerate(names)]
+    return names
 
 
 def headline(report: Report) -> str:
@@ -54,11 +64,25 @@ def headline(report: Report) -> str:
     index = subject(report)
     row, name, reference = report.rows[index], names[index], names[0]
     if row.speedup is None:
-        return f"{name} against {reference}: {_accuracy_clause(row)}."
+        return f"{name} {_accuracy_clause(row)} against {reference}."
     times = number(row.speedup["median"], 2)
     if row.speedup["median"] < 1:
         return f"{name} is slower than {reference}, at {times}× its speed; it {_accuracy_clause(row)}."
     return f"{name} runs {times}× as fast as {reference} and {_accuracy_clause(row)}."
+
+
+def evidence(report: Report) -> str:
+    """How sure the accuracy of the headline is; empty where there is nothing to say."""
+    row = report.rows[subject(report)]
+    if row.drop_ci95 is None or row.images is None:
+        return ""
+    low, high = row.drop_ci95
+    interval = f"95{SPACE}% interval of the difference, on {row.images:,} images: {lost(low)} to {lost(high)}"
+    if low > 0:
+        return f"{interval}. It excludes zero: the loss is real."
+    if high < 0:
+        return f"{interval}. It excludes zero: the gain is real."
+    return f"{interval}. It includes zero: on these images the two cannot be told apart."
 
 
 def subject(report: Report) -> int:
@@ -66,19 +90,6 @@ def subject(report: Report) -> int:
     others = range(1, len(report.rows))
     timed = [(speedup["median"], index) for index in others if (speedup := report.rows[index].speedup) is not None]
     return max(timed)[1] if timed else len(report.rows) - 1
-
-
-def verdict(report: Report) -> str:
-    """What the interval of the headline's drop allows to say; empty without one."""
-    row = report.rows[subject(report)]
-    if row.drop_ci95 is None:
-        return ""
-    low, high = row.drop_ci95
-    if low > 0:
-        return f"The loss is real: even the low end of its 95{SPACE}% interval is above zero."
-    if high < 0:
-        return f"The gain is real: its whole 95{SPACE}% interval is below zero loss."
-    return f"The interval holds zero, so with {row.images:,} images this difference cannot be told from none."
 
 
 def _alone(name: str, row: Row) -> str:
@@ -92,26 +103,40 @@ def _alone(name: str, row: Row) -> str:
 
 
 def _accuracy_clause(row: Row) -> str:
-    if row.drop is not None and row.drop_ci95 is not None:
-        low, high = row.drop_ci95
-        interval = f"95{SPACE}% interval: {lost(low)} to {lost(high)}; {row.images:,} images"
+    if row.drop is not None:
         size = number(abs(row.drop), 2)
         if float(size) == 0:
-            return f"has the same top-1 accuracy ({interval})"
-        return f"{'loses' if row.drop > 0 else 'gains'} {size} points of top-1 accuracy ({interval})"
+            return "has the same top-1 accuracy"
+        return f"{'loses' if row.drop > 0 else 'gains'} {size} points of top-1 accuracy"
     if row.agreement is not None:
-        return f"names the same class on {percent(row.agreement)} of {row.images:,} images, whose labels are unknown"
+        return f"names the same class on {percent(row.agreement)} of the images, which have no labels"
     return "was not measured for accuracy"
 
 
+def listed(names: Sequence[str]) -> str:
+    """``A``, ``A and B``, ``A, B and C``."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def when(created: str) -> str:
+    """``2026-01-05 10:12 UTC``; what is no ISO 8601 time stays as it is."""
+    try:
+        return datetime.fromisoformat(created).astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    except ValueError:
+        return created
+
+
 def cell_words(batch: int, streams: int) -> str:
-    """``batch 8, 1 stream``."""
-    return f"batch {batch}, {streams} stream{'' if streams == 1 else 's'}"
+    """``batch 8, 2 streams``; a single stream goes without saying."""
+    return f"batch {batch}" if streams == 1 else f"batch {batch}, {streams} streams"
 
 
 def environment_lines(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Names and values, one level deep: a mapping becomes ``name value, name value``, a list its items."""
-    return [(name.replace("_", " "), _plain(value)) for name, value in environment.items()]
+    return [
+        (" ".join(_WORDS.get(word, word) for word in name.split("_")), _plain(value))
+        for name, value in environment.items()
+    ]
 
 
 def _plain(value: Any) -> str:
@@ -131,7 +156,7 @@ def _accuracy_method(report: Report) -> list[str]:
     counted = [row for row in report.rows if row.images is not None]
     if not counted:
         return ["Accuracy was not measured."]
-    text = [f"Every engine answered the same {counted[0].images:,} images."]
+    text = [f"Every engine answered the same {counted[0].images:,} images.", *_reasons(report)]
     if any(row.top1 is not None for row in counted):
         text.append("The interval of top-1 is Wilson's, at 95 %.")
     if any(row.drop is not None for row in counted):
@@ -147,19 +172,28 @@ def _accuracy_method(report: Report) -> list[str]:
     return [" ".join(text)]
 
 
+def _reasons(report: Report) -> list[str]:
+    """Why accuracies are missing, the engines of one reason together."""
+    missing: dict[str, list[str]] = {}
+    for row, name in zip(report.rows, labels(report.rows), strict=True):
+        if row.top1 is None and row.reason is not None:
+            missing.setdefault(row.reason, []).append(name)
+    return [f"Without top-1: {listed(names)} ({reason})." for reason, names in missing.items()]
+
+
 def _speed_method(report: Report) -> list[str]:
     if not report.benchmark:
         return ["Speed was not measured."]
     given = report.conditions
     fed = "frames of noise" if given["input"] == "random" else given["input"]
     threads = "as many threads as cores" if given["threads"] is None else f"{given['threads']} threads"
-    text = [
+    text = (
         "Each bundle ran in a process of its own, all loaded at once and one at work at a time: "
         f"{given['rounds']} rounds, in each of which every bundle had {given['slice_seconds']:g} s for each batch size "
-        f"and number of streams, in an order drawn anew, after a warm-up of {given['warmup_seconds']:g} s.",
-        f"{given['cores']} cores, {threads}, load average {given['load_average']:.2f} before the start, fed {fed}.",
+        f"and number of streams, in an order drawn anew, after a warm-up of {given['warmup_seconds']:g} s. "
+        f"{given['cores']} cores, {threads}, load average {given['load_average']:.2f} before the start, fed {fed}. "
         "Latency runs from submitting one inference to its result; throughput is all images over all the time they "
-        "took; a speed ratio is the median over rounds of the ratio within a round, with its quartiles.",
-        "Memory is the most its process held, with every batch size loaded.",
-    ]
-    return [" ".join(text)]
+        "took; a speed ratio is the median over rounds of the ratio within a round, with its quartiles. "
+        "Memory is the most a process held, with every batch size loaded."
+    )
+    return [text]

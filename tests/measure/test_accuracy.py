@@ -10,11 +10,11 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from measure.fakes import SIDE, LookupSession
 
 from resnest_edge.errors import GateError, InputError
 from resnest_edge.measure import Accuracy, compare, evaluate
 from resnest_edge.measure.statistics import paired_drop, wilson
+from tests.measure.fakes import SIDE, LookupSession
 
 
 @dataclass(frozen=True)

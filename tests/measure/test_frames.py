@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from measure.fakes import SIDE, info
 
 from resnest_edge.errors import InputError
 from resnest_edge.measure.frames import BATCHES, batch_ring, engine_input, random_frames
 from resnest_edge.spec import InputFormat
+from tests.measure.fakes import SIDE, info
 
 
 def test_planar_engines_get_the_same_pixels_as_floats() -> None:

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from measure.fakes import SIDE
 
 from resnest_edge.errors import BundleError, BundleMisfitError, InputError, UsageError
 from resnest_edge.measure import Benchmark, Plan, Subject, benchmark
 from resnest_edge.measure.process import WorkerProcess
+from tests.measure.fakes import SIDE
 
-OPENER = "measure.fakes:open_session"
+OPENER = "tests.measure.fakes:open_session"
 QUICK = Plan(rounds=3, seconds=0.002, warmup=0.0, timeout=60)
 
 

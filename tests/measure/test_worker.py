@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from measure.fakes import ScriptedSession
 
 from resnest_edge.backends.base import Outputs, SessionOptions
 from resnest_edge.errors import BundleMisfitError
 from resnest_edge.measure.worker import Cell
+from tests.measure.fakes import ScriptedSession
 
 INPUT = np.zeros((2, 8, 8, 3), dtype=np.uint8)
 

@@ -28,7 +28,10 @@ def run_ort(model: ir.Model, images: npt.NDArray[Any], outputs: list[str] | None
 
 def run_reference(model: ir.Model, images: npt.NDArray[Any]) -> Arrays:
     """What ONNX's own evaluator, written in NumPy, answers."""
-    return [np.asarray(array) for array in ReferenceEvaluator(onnx.load_from_string(to_bytes(model))).run(None, {INPUT: images})]
+    return [
+        np.asarray(array)
+        for array in ReferenceEvaluator(onnx.load_from_string(to_bytes(model))).run(None, {INPUT: images})
+    ]
 
 
 def with_outputs(model: ir.Model, names: list[str]) -> ir.Model:

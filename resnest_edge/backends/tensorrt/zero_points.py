@@ -1,0 +1,96 @@
+"""Element types of an ONNX file's zero points, read without the onnx package, which a device need not have.
+
+TensorRT's parser turns uint8 zero points into int8 ones with no more than a warning, so that values above 127 clip,
+and its network no longer tells. Field numbers are those of ``onnx.proto``, the encoding is that of Protocol Buffers
+(protobuf.dev, "Encoding").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from resnest_edge.errors import GraphError
+
+_MODEL_GRAPH = 7
+_GRAPH_NODE, _GRAPH_INITIALIZER = 1, 5
+_NODE_INPUT, _NODE_NAME, _NODE_OPERATOR = 1, 3, 4
+_TENSOR_TYPE, _TENSOR_NAME = 2, 8
+_INT8 = 3
+_TYPES = {2: "a uint8", 4: "a uint16", 5: "an int16", 6: "an int32", 17: "a float8"}
+
+
+def check_zero_points(model: bytes) -> None:
+    """Refuse a graph with Q/DQ of anything but int8.
+
+    Args:
+        model: a serialised ONNX model.
+
+    Raises:
+        GraphError: a zero point is missing or not int8, naming its node; or this is not ONNX.
+    """
+    try:
+        graph = next(_parts(memoryview(model), _MODEL_GRAPH))
+        types = dict(_typed_name(tensor) for tensor in _parts(graph, _GRAPH_INITIALIZER))
+        nodes = [_node(node) for node in _parts(graph, _GRAPH_NODE)]
+    except (StopIteration, IndexError, ValueError) as exc:
+        raise GraphError("this is not an ONNX model") from exc
+    for operator, name, inputs in nodes:
+        kind = types.get(inputs[2]) if len(inputs) > 2 else None
+        if operator in ("QuantizeLinear", "DequantizeLinear") and kind != _INT8:
+            described = "no constant" if kind is None else _TYPES.get(kind, "another type of")
+            raise GraphError(
+                f"{operator} {name} has {described} zero point; TensorRT takes int8, and would read it as such",
+                hint="Quantize again in the portable style: int8, zero point 0.",
+            )
+
+
+def _node(message: memoryview) -> tuple[str, str, list[str]]:
+    """Operator, name and inputs of one node."""
+    operator, name = (next(_texts(message, number), "") for number in (_NODE_OPERATOR, _NODE_NAME))
+    return operator, name, list(_texts(message, _NODE_INPUT))
+
+
+def _typed_name(tensor: memoryview) -> tuple[str, int]:
+    """Name and element type of one constant."""
+    kind = next((value for number, value, _ in _fields(tensor) if number == _TENSOR_TYPE), 0)
+    return next(_texts(tensor, _TENSOR_NAME), ""), kind
+
+
+def _texts(message: memoryview, wanted: int) -> Iterator[str]:
+    return (str(part, "utf-8") for part in _parts(message, wanted))
+
+
+def _parts(message: memoryview, wanted: int) -> Iterator[memoryview]:
+    return (part for number, _, part in _fields(message) if number == wanted)
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, int, memoryview]]:
+    """Each field as (number, value, bytes): a value for varints, bytes for strings and messages, neither for others."""
+    position = 0
+    while position < len(message):
+        key, position = _varint(message, position)
+        number, wire_type = key >> 3, key & 7
+        value, length = 0, 0
+        if wire_type == 0:
+            value, position = _varint(message, position)
+        elif wire_type == 2:
+            length, position = _varint(message, position)
+        elif wire_type in (1, 5):
+            length = 8 if wire_type == 1 else 4
+        else:
+            raise ValueError(f"wire type {wire_type}")
+        if position + length > len(message):
+            raise ValueError("a field ends beyond its message")
+        yield number, value, message[position : position + length]
+        position += length
+
+
+def _varint(message: memoryview, position: int) -> tuple[int, int]:
+    """A base-128 number and the position behind it."""
+    value, shift = 0, 0
+    while True:
+        byte = message[position]
+        value |= (byte & 0x7F) << shift
+        position, shift = position + 1, shift + 7
+        if byte < 0x80:
+            return value, position

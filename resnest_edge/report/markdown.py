@@ -1,0 +1,73 @@
+"""A report as Markdown, for a pull request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from resnest_edge.report.schema import Report
+from resnest_edge.report.table import Cell, table
+from resnest_edge.report.words import environment_lines, evidence, headline, method, when
+
+DEMO = (
+    "This is the demo model, trained on small synthetic pictures: the figures show that the tool works, and say "
+    "nothing about a real model."
+)
+REAL = "resnest-edge build resnest50 --weights pretrained --images imagenet/train --eval-images imagenet/val"
+
+
+def render_markdown(report: Report) -> str:
+    """The report as GitHub-flavoured Markdown: headline, table, and the rest folded away."""
+    demo = [f"> **Demo model.** {escape(DEMO)} Measure a real one:\n> `{REAL}`"] if report.demo else []
+    lead = f"**{escape(headline(report))}** {escape(evidence(report))}".strip()
+    found = table(report)
+    sections = [
+        f"## {escape(report.title)}",
+        *demo,
+        lead,
+        _table(found.headings, found.rows),
+        *([escape(found.caption)] if found.caption else []),
+        *_list("Read with care", report.warnings),
+        *_list("Notes", report.notes),
+        _folded("How it was measured", [escape(paragraph) for paragraph in method(report)]),
+        *([_folded("Commands", [_code(report.commands)])] if report.commands else []),
+        *([_folded("Environment", [_environment(report)])] if report.environment else []),
+        f"Measured {escape(when(report.created))}.",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def escape(text: str) -> str:
+    """Text that Markdown, GitHub's additions to it and HTML leave as it is, on one line."""
+    line = re.sub(r"[\\`*_{}\[\]<>|#~&$]", r"\\\g<0>", re.sub(r"\s+", " ", text, flags=re.ASCII).strip())
+    # what starts a list or a heading at the start of a line
+    return re.sub(r"^(\d*)([-+=.)])", r"\1\\\2", line)
+
+
+def _table(headings: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
+    lines = [[escape(heading) for heading in headings], ["---", *["---:"] * (len(headings) - 1)]]
+    lines += [[_cell(cell) for cell in row] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(cell: Cell) -> str:
+    return escape(cell.value) + (f"<br><sub>{escape(cell.detail)}</sub>" if cell.detail else "")
+
+
+def _list(title: str, items: Sequence[str]) -> list[str]:
+    return ["\n".join([f"**{title}**\n", *(f"- {escape(item)}" for item in items)])] if items else []
+
+
+def _folded(title: str, paragraphs: Sequence[str]) -> str:
+    return "\n\n".join([f"<details>\n<summary>{title}</summary>", *paragraphs, "</details>"])
+
+
+def _code(commands: Sequence[str]) -> str:
+    # a fence longer than any run of backticks in the commands cannot be closed by them
+    longest = max((len(run) for command in commands for run in re.findall(r"`+", command)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return "\n".join([f"{fence}sh", *commands, fence])
+
+
+def _environment(report: Report) -> str:
+    return "\n".join(f"- {escape(name)}: {escape(value)}" for name, value in environment_lines(report.environment))

@@ -1,0 +1,166 @@
+"""Scales as a file: what is written is read back, and nothing else is ever taken for scales."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resnest_edge.calibration.scales import SCHEMA, Scales, TensorRange
+from resnest_edge.errors import OutputError, ScalesError
+from resnest_edge.spec import QdqStyle
+
+GRAPH, IMAGES = "a" * 64, "b" * 64
+SCALES = Scales(
+    GRAPH,
+    IMAGES,
+    512,
+    "mse",
+    QdqStyle.PORTABLE,
+    {"images": TensorRange(-2.1, 2.6, -2.0, 2.5), "x": TensorRange(0, 9, 0, 8)},
+)
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+spans = st.tuples(finite, finite).map(lambda pair: tuple(sorted(pair)))
+tensor_ranges = st.tuples(spans, spans).map(lambda pair: TensorRange(*pair[0], *pair[1]))
+all_scales = st.builds(
+    Scales,
+    graph_digest=st.text(),
+    images_digest=st.text(),
+    images=st.integers(1, 10**6),
+    method=st.sampled_from(["max", "mse"]),
+    style=st.sampled_from(list(QdqStyle)),
+    ranges=st.dictionaries(st.text(), tensor_ranges, max_size=4),
+)
+
+
+@given(all_scales)
+def test_what_is_saved_is_loaded(tmp_path_factory: pytest.TempPathFactory, scales: Scales) -> None:
+    path = tmp_path_factory.mktemp("scales") / "scales.json"
+    scales.save(path)
+    assert Scales.load(path) == scales
+
+
+def test_the_file_is_readable_json_and_written_whole(tmp_path: Path) -> None:
+    SCALES.save(tmp_path / "scales.json")
+    text = (tmp_path / "scales.json").read_text()
+    assert text.endswith("}\n")
+    value = json.loads(text)
+    assert value["schema"] == SCHEMA
+    assert value["style"] == "portable"
+    assert value["ranges"]["x"] == {"minimum": 0, "maximum": 9, "low": 0, "high": 8}
+    assert [path.name for path in tmp_path.iterdir()] == ["scales.json"]
+
+
+def test_an_unwritable_place_is_an_output_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError):
+        SCALES.save(tmp_path / "file" / "scales.json")
+
+
+def test_scales_fit_their_own_graph() -> None:
+    SCALES.check_graph(GRAPH, QdqStyle.PORTABLE)
+
+
+def test_scales_of_another_graph_are_refused() -> None:
+    with pytest.raises(ScalesError, match=r"graph aaaaaaaaaaaa, not to this one \(cccccccccccc\).*again"):
+        SCALES.check_graph("c" * 64, QdqStyle.PORTABLE)
+
+
+def test_scales_of_another_style_are_refused() -> None:
+    with pytest.raises(ScalesError, match="for the portable Q/DQ style, this build needs cpu"):
+        SCALES.check_graph(GRAPH, QdqStyle.CPU)
+
+
+def good() -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(json.dumps({"schema": SCHEMA, **dataclasses.asdict(SCALES)}))
+    return value
+
+
+def change(key: str, value: Any) -> Callable[[dict[str, Any]], Any]:
+    return lambda scales: {**scales, key: value}
+
+
+def change_range(**entries: Any) -> Callable[[dict[str, Any]], Any]:
+    return lambda scales: {**scales, "ranges": {"x": {**scales["ranges"]["x"], **entries}}}
+
+
+def without(key: str) -> Callable[[dict[str, Any]], Any]:
+    return lambda scales: {name: value for name, value in scales.items() if name != key}
+
+
+DAMAGE: dict[str, Callable[[dict[str, Any]], Any]] = {
+    **{f"no {key}": without(key) for key in good()},
+    "another schema": change("schema", SCHEMA + 1),
+    "a list": lambda scales: [scales],
+    "null": lambda scales: None,
+    "a number": lambda scales: 3,
+    "a string": lambda scales: "schema",
+    "an unknown style": change("style", "tensorrt"),
+    "images as text": change("images", "many"),
+    "images null": change("images", None),
+    "images infinite": change("images", float("inf")),
+    "no image": change("images", 0),
+    "ranges as list": change("ranges", []),
+    "ranges null": change("ranges", None),
+    "a range as list": change("ranges", {"x": [0, 9, 0, 8]}),
+    "a range as text": change("ranges", {"x": "0..9"}),
+    "a range without high": change("ranges", {"x": {"minimum": 0, "maximum": 9, "low": 0}}),
+    "an infinite maximum": change_range(maximum=float("inf")),
+    "an infinite minimum": change_range(minimum=float("-inf")),
+    "an infinite high": change_range(high=float("inf")),
+    "an infinite low": change_range(low=float("-inf")),
+    "low is no number": change_range(low=float("nan")),
+    "high is no number": change_range(high=float("nan")),
+    "maximum is no number": change_range(maximum=float("nan")),
+    "a high as text": change_range(high="high"),
+    "a high of null": change_range(high=None),
+    "high below low": change_range(low=3.0, high=2.0),
+    "maximum below minimum": change_range(minimum=3.0, maximum=2.0),
+    "a number beyond float": change_range(high=10**400),
+}
+
+
+def test_the_undamaged_file_loads(tmp_path: Path) -> None:
+    (tmp_path / "scales.json").write_text(json.dumps(good()))
+    assert Scales.load(tmp_path / "scales.json") == SCALES
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_file_is_a_scales_error_that_names_it(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "scales.json"
+    path.write_text(json.dumps(DAMAGE[damage](good())))
+    with pytest.raises(ScalesError, match="Calibrate again") as caught:
+        Scales.load(path)
+    assert caught.value.where == str(path)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"not JSON", b"\xff\xfe{}", b"\x00" * 100, b"[" * 100_000], ids=lambda data: repr(data[:8])
+)
+def test_what_is_no_json_is_a_scales_error(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "scales.json"
+    path.write_bytes(data)
+    with pytest.raises(ScalesError, match="not a scales file"):
+        Scales.load(path)
+
+
+def test_a_missing_file_or_a_folder_is_a_scales_error(tmp_path: Path) -> None:
+    for path in (tmp_path / "absent.json", tmp_path):
+        with pytest.raises(ScalesError, match="not a scales file"):
+            Scales.load(path)
+
+
+def test_every_truncation_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "scales.json"
+    data = json.dumps(good()).encode()
+    for length in range(0, len(data), 7):
+        path.write_bytes(data[:length])
+        with pytest.raises(ScalesError):
+            Scales.load(path)

@@ -1,0 +1,38 @@
+"""A command line to call, and engines of the demo model to call it on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from resnest_edge.pipeline.build import BuildRequest, build
+from resnest_edge.spec import Precision, Target
+from tests.support.cli import CommandLine
+from tests.support.scenes import write_scenes
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> CommandLine:
+    return CommandLine(monkeypatch, capfd)
+
+
+@pytest.fixture(scope="package")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_scenes(tmp_path_factory.mktemp("cli pictures"), "test", 60)
+
+
+@pytest.fixture(scope="package")
+def engines(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
+    """A folder with the bundles ``fp32`` and ``int8``, for OpenVINO."""
+    out = tmp_path_factory.mktemp("cli engines") / "engines"
+    build(
+        BuildRequest(
+            precisions=(Precision.FP32, Precision.INT8),
+            targets=(Target.OPENVINO,),
+            images=str(pictures),
+            calib_images=30,
+            out=out,
+        )
+    )
+    return out

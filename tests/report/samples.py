@@ -1,0 +1,116 @@
+"""Measured objects, made up: what `evaluate --json` and `benchmark --json` answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from resnest_edge.report import BundleFacts, Report, make_report
+
+CREATED = "2026-01-05T10:12:44+00:00"
+CONDITIONS = {
+    "rounds": 10,
+    "slice_seconds": 1.0,
+    "warmup_seconds": 0.5,
+    "seed": 0,
+    "threads": None,
+    "cores": 2,
+    "affinity": [0, 1],
+    "load_average": 0.31,
+    "input": "random",
+}
+
+
+def evaluation(bundle: str, top1: float | None, drop: float | None = None, **more: Any) -> dict[str, Any]:
+    value: dict[str, Any] = {"bundle": bundle, "images": 2000, "top1": top1, "top1_ci95": None, "top5": None}
+    if top1 is not None:
+        value.update(top1_ci95=[top1 - 1.5, top1 + 1.5], top5=99.0)
+    if drop is not None:
+        value.update(reference_top1=(top1 or 0) + drop, drop=drop, drop_ci95=[drop - 0.4, drop + 0.4])
+    return {**value, **more}
+
+
+def result(bundle: str, p50: float, batch: int = 1, streams: int = 1, precision: str = "fp32") -> dict[str, Any]:
+    return {
+        "bundle": bundle,
+        "target": "openvino",
+        "precision": precision,
+        "batch": batch,
+        "streams": streams,
+        "latency_ms": {"mean": p50 * 1.02, "p50": p50, "p90": p50 * 1.05, "p95": p50 * 1.1, "p99": p50 * 1.2},
+        "images_per_second": 1000 * batch * streams / p50,
+        "cv": 0.011,
+        "peak_rss_mib": 210.5,
+        "samples": 1000,
+        "rounds": 10,
+        "load_seconds": 0.4,
+        "settings": {},
+        "timings_ms": {},
+    }
+
+
+def ratio(bundle: str, reference: str, median: float, batch: int = 1, streams: int = 1) -> dict[str, Any]:
+    spread = {"median": median, "min": 0.9 * median, "q25": 0.95 * median, "q75": 1.05 * median, "max": 1.1 * median}
+    return {"bundle": bundle, "reference": reference, "batch": batch, "streams": streams, "speedup": spread}
+
+
+def benchmark(results: list[dict[str, Any]], ratios: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"results": results, "ratios": ratios, "conditions": CONDITIONS, "warnings": ["the machine was busy"]}
+
+
+def two_bundles() -> dict[str, Any]:
+    """Arguments of make_report for FP32 and INT8, both measured."""
+    return {
+        "bundles": [
+            BundleFacts("engines/fp32", "openvino", "fp32", "fp32", "split", 98.3),
+            BundleFacts("engines/int8", "openvino", "int8", "int8", "split", 26.1),
+        ],
+        "title": "ResNeSt-50, two cores",
+        "evaluations": [
+            evaluation("engines/fp32", 87.44),
+            evaluation("engines/int8", 87.34, 0.1, agreement=99.1, logit_sqnr_db=30.7, logits_identical=False),
+        ],
+        "benchmark": benchmark(
+            [
+                result("engines/fp32", 40.0),
+                result("engines/int8", 16.0, precision="int8"),
+                result("engines/fp32", 300.0, batch=8),
+                result("engines/int8", 100.0, batch=8, precision="int8"),
+            ],
+            [
+                ratio("engines/int8", "engines/fp32", 2.5),
+                ratio("engines/int8", "engines/fp32", 3.0, batch=8),
+            ],
+        ),
+        "environment": {"cpu": "Some CPU @ 2 GHz", "cpu_isa": ["avx2", "amx_int8"], "versions": {"numpy": "2.4"}},
+        "commands": ["resnest-edge build resnest50 --images $RESNEST_EDGE_DATA/train"],
+        "notes": ["Calibrated on 512 images."],
+        "created": CREATED,
+    }
+
+
+def two(**changes: Any) -> Report:
+    return make_report(**{**two_bundles(), **changes})
+
+
+def many(count: int) -> Report:
+    """One reference and ``count - 1`` INT8 engines of one runtime, close together in accuracy and speed."""
+    names = [f"engines/number-{index}" for index in range(count)]
+    return make_report(
+        [BundleFacts(name, "openvino", "int8" if index else "fp32") for index, name in enumerate(names)],
+        title="Many",
+        evaluations=[
+            evaluation(name, 87.0 - 0.07 * index, 0.07 * index if index else None) for index, name in enumerate(names)
+        ],
+        benchmark=benchmark([result(name, 40.0 - 2.5 * index) for index, name in enumerate(names)], []),
+        created=CREATED,
+    )
+
+
+def unlabelled() -> Report:
+    reason = "the images are not labelled"
+    return two(
+        evaluations=[
+            evaluation("engines/fp32", None, reason=reason),
+            evaluation("engines/int8", None, reason=reason, agreement=98.5, logit_sqnr_db=25.0),
+        ]
+    )

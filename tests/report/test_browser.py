@@ -1,0 +1,117 @@
+"""The page in a real browser: what it draws, whether it fits, and that it asks for nothing."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resnest_edge.report import Report, render_html
+from tests.report.samples import many, two, unlabelled
+
+# Frames the page at one width, then measures it from outside: the page itself holds no script.
+PROBE = """<!doctype html><body style="margin:0">
+<iframe style="border:0;width:{width}px;height:6000px" srcdoc="{page}"></iframe><pre id="found"></pre><script>
+onload = () => {{
+  const page = document.querySelector('iframe').contentDocument, box = node => node.getBoundingClientRect();
+  const hit = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1
+    && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 3;
+  const overlaps = [], outside = [], small = [];
+  for (const svg of page.querySelectorAll('svg')) {{
+    const frame = box(svg), names = [...svg.querySelectorAll('text')];
+    names.forEach((one, index) => {{
+      const at = box(one);
+      if (at.left < -1 || at.right > {width} + 1 || at.top < frame.top - 6 || at.bottom > frame.bottom + 6)
+        outside.push(one.textContent);
+      if (at.height < 11) small.push(one.textContent);
+      names.slice(0, index).filter(other => hit(at, box(other)))
+        .forEach(other => overlaps.push([one.textContent, other.textContent]));
+    }});
+  }}
+  const style = page.defaultView.getComputedStyle(page.body);
+  document.querySelector('#found').textContent = JSON.stringify({{
+    overflow: page.documentElement.scrollWidth - page.documentElement.clientWidth,
+    points: page.querySelectorAll('circle.point').length, bars: page.querySelectorAll('rect.bar').length,
+    rows: page.querySelectorAll('tbody tr').length, ground: style.backgroundColor, ink: style.color,
+    heading: page.querySelector('h1').textContent, overlaps, outside, small,
+  }});
+}};
+</script>"""
+
+
+@pytest.fixture(scope="session")
+def browser() -> str:
+    for name in ("chromium", "chromium-browser", "google-chrome", "chrome"):
+        if (found := shutil.which(name)) is not None:
+            return found
+    pytest.skip("no Chromium here: the report was not rendered in a browser")
+
+
+def render(browser: str, folder: Path, page: str, *flags: str) -> tuple[str, str]:
+    """The document after loading, and what the browser logged, its console included."""
+    path = folder / "page.html"
+    path.write_text(page, encoding="utf-8")
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    command += ["--no-first-run", "--disable-sync", "--disable-dev-shm-usage", f"--user-data-dir={folder / 'profile'}"]
+    command += ["--host-resolver-rules=MAP * ~NOTFOUND", "--window-size=1400,900", "--enable-logging=stderr"]
+    command += [*flags, "--virtual-time-budget=2000", "--dump-dom", path.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, done.stderr
+
+
+def probe(browser: str, folder: Path, report: Report, width: int, *flags: str) -> dict[str, Any]:
+    page = PROBE.format(width=width, page=html.escape(render_html(report), quote=True))
+    dom, log = render(browser, folder, page, *flags)
+    assert "CONSOLE" not in log, log
+    found = re.search(r'<pre id="found">(.*?)</pre>', dom, re.DOTALL)
+    assert found is not None
+    value: dict[str, Any] = json.loads(html.unescape(found.group(1)))
+    return value
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280])
+def test_the_page_fits_and_its_labels_are_legible(browser: str, tmp_path: Path, width: int) -> None:
+    found = probe(browser, tmp_path, two(demo=True), width)
+    assert found["overflow"] <= 0
+    assert (found["points"], found["bars"], found["rows"]) == (2, 4, 2)
+    assert (found["overlaps"], found["outside"], found["small"]) == ([], [], [])
+    assert found["heading"].startswith("INT8 runs 2.50× as fast as FP32")
+
+
+def test_eight_close_engines_are_all_named(browser: str, tmp_path: Path) -> None:
+    found = probe(browser, tmp_path, many(8), 1280)
+    assert (found["points"], found["rows"]) == (8, 8)
+    assert (found["overlaps"], found["outside"]) == ([], [])
+
+
+def test_a_report_without_labels_has_bars_and_no_points(browser: str, tmp_path: Path) -> None:
+    found = probe(browser, tmp_path, unlabelled(), 1280)
+    assert (found["points"], found["bars"], found["rows"]) == (0, 4, 2)
+
+
+def test_the_page_follows_the_readers_dark_or_light(browser: str, tmp_path: Path) -> None:
+    dark = probe(browser, tmp_path, two(), 1280, "--blink-settings=preferredColorScheme=0")
+    assert (dark["ground"], dark["ink"]) == ("rgb(20, 23, 27)", "rgb(232, 234, 237)")
+    light = probe(browser, tmp_path, two(), 1280, "--blink-settings=preferredColorScheme=1")
+    assert (light["ground"], light["ink"]) == ("rgb(255, 255, 255)", "rgb(22, 25, 29)")
+
+
+def test_the_probe_would_see_errors_and_overlaps(browser: str, tmp_path: Path) -> None:
+    _, log = render(browser, tmp_path, "<!doctype html><script>console.error('seen')</script>")
+    assert "CONSOLE" in log
+    broken = (
+        "<svg width=100 height=40><text y=20>one</text><text y=20>two</text><text x=5000 y=20>far</text></svg><h1></h1>"
+    )
+    dom, _ = render(browser, tmp_path, PROBE.format(width=400, page=html.escape(broken, quote=True)))
+    found = re.search(r'<pre id="found">(.*?)</pre>', dom, re.DOTALL)
+    assert found is not None
+    value = json.loads(html.unescape(found.group(1)))
+    assert value["overlaps"] == [["two", "one"]]
+    assert value["outside"] == ["far"]
