@@ -33,7 +33,8 @@ def stripes(rng: np.random.Generator) -> Plane:
     """A triangle wave in [0, 1] in a random direction."""
     across, along = between(rng, -0.12, 0.12), between(rng, -0.12, 0.12)
     phase = X * across + Y * along + rng.random()
-    return np.abs(2.0 * (phase - np.floor(phase)) - 1.0)
+    wave: Plane = np.abs(2.0 * (phase - np.floor(phase)) - 1.0)
+    return wave
 
 
 def sample_bilinear(image: Plane, rows: Plane, columns: Plane) -> Plane:
@@ -70,4 +71,5 @@ def half_plane(rng: np.random.Generator, softness: float) -> Plane:
     """A soft edge through the picture in a random direction: 0 on one side, 1 on the other."""
     across, along = between(rng, -1.0, 1.0), between(rng, -1.0, 1.0)
     distance = (X - between(rng, 20.0, 92.0)) * across + (Y - between(rng, 20.0, 92.0)) * along
-    return np.clip(distance / softness + 0.5, 0.0, 1.0)
+    edge: Plane = np.clip(distance / softness + 0.5, 0.0, 1.0)
+    return edge

@@ -26,12 +26,12 @@ def with_shape(core: ir.Model, batch: BatchRange, image_size: int) -> ir.Model:
     first: int | str = batch.minimum if batch.fixed else BATCH
     old = _symbols(images)
     images.shape = ir.Shape([first, 3, image_size, image_size])
+    outputs = [(value, value.shape) for value in graph.outputs]
     for node in graph:
         for value in node.outputs:
             value.shape = _renamed(value.shape, old[0], first) if old[1:] == [None, None, None] else None
-    for value in graph.outputs:
-        classes = list(value.shape)[1:] if value.shape is not None else []
-        value.shape = ir.Shape([first, *classes]) if classes else None
+    for value, shape in outputs:
+        value.shape = None if shape is None else ir.Shape([first, *shape[1:]])
     return model
 
 

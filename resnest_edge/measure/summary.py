@@ -170,17 +170,23 @@ def find_warnings(results: Sequence[BenchmarkResult], conditions: Mapping[str, A
     load, cores = conditions["load_average"], conditions["cores"]
     if load > BUSY_LOAD_PER_CORE * cores:
         found.append(f"the machine was busy when the measurement began: load average {load:.2f} on {cores} cores")
-    found += [
-        f"{_where(result)}: throughput varies by {100 * result.cv:.1f} % from round to round, "
-        f"more than {100 * UNSTABLE_CV:.1f} %"
-        for result in results
-        if result.cv is not None and result.cv > UNSTABLE_CV
-    ]
-    few = [_where(result) for result in results if result.samples < _FEW_SAMPLES]
+    unstable = [(result.cv, _where(result)) for result in results if result.cv is not None and result.cv > UNSTABLE_CV]
+    if unstable:
+        cv, where = max(unstable)
+        found.append(
+            f"throughput varies by more than {100 * UNSTABLE_CV:.1f} % from round to round in {len(unstable)} of "
+            f"{len(results)} measurements, most in {where}: by {100 * cv:.1f} %; ratios are taken within a round"
+        )
+    few = [(result.samples, _where(result)) for result in results if result.samples < _FEW_SAMPLES]
     if few:
-        found.append(f"p99 rests on fewer than {_FEW_SAMPLES} inferences for {'; '.join(few)}")
+        samples, where = min(few)
+        found.append(
+            f"p99 rests on fewer than {_FEW_SAMPLES} inferences in {len(few)} of {len(results)} measurements, "
+            f"fewest in {where}: on {samples}"
+        )
     return tuple(found)
 
 
 def _where(result: BenchmarkResult) -> str:
-    return f"{result.bundle} at batch {result.batch}, streams {result.streams}"
+    streams = "" if result.streams == 1 else f", {result.streams} streams"
+    return f"{result.bundle} at batch {result.batch}{streams}"

@@ -14,12 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnest_edge.errors import UsageError
-from resnest_edge.models.config import EXPANSION, STAGE_PLANES, ResNeStConfig
+from resnest_edge.models.config import ATTENTION_REDUCTION, EXPANSION, MIN_ATTENTION_CHANNELS, ResNeStConfig
 
-__all__ = ["EXPANSION", "STAGE_PLANES", "Bottleneck", "RadixSoftmax", "ResNeSt", "ResNeStConfig", "SplitAttention"]
-
-_MIN_ATTENTION_CHANNELS = 32
-_ATTENTION_REDUCTION = 4
+__all__ = ["Bottleneck", "RadixSoftmax", "ResNeSt", "ResNeStConfig", "SplitAttention"]
 
 
 class RadixSoftmax(nn.Module):
@@ -54,7 +51,7 @@ class SplitAttention(nn.Module):
 
     def __init__(self, channels: int, radix: int, cardinality: int, *, dilation: int = 1, stride: int = 1) -> None:
         super().__init__()
-        inner = max(channels * radix // _ATTENTION_REDUCTION, _MIN_ATTENTION_CHANNELS)
+        inner = max(channels * radix // ATTENTION_REDUCTION, MIN_ATTENTION_CHANNELS)
         if inner % cardinality or channels % cardinality:
             raise UsageError(
                 f"{channels} channels and {inner} attention channels do not split into {cardinality} groups"

@@ -82,11 +82,17 @@ def test_a_steady_quiet_measurement_has_no_warning() -> None:
 def test_warnings_name_what_is_doubtful() -> None:
     steady = result([Slice([1.0] * 60, 1.0, 60)] * 3)
     found = find_warnings(
-        [replace(steady, cv=0.0251), replace(steady, batch=8, samples=99), replace(steady, cv=0.025)],
+        [
+            replace(steady, cv=0.0251),
+            replace(steady, batch=8, streams=2, cv=0.101, samples=99),
+            replace(steady, batch=8, samples=12),
+            replace(steady, cv=0.025, samples=100),
+        ],
         {"load_average": 1.01, "cores": 2},
     )
     assert found == (
         "the machine was busy when the measurement began: load average 1.01 on 2 cores",
-        "engines/cam at batch 1, streams 1: throughput varies by 2.5 % from round to round, more than 2.5 %",
-        "p99 rests on fewer than 100 inferences for engines/cam at batch 8, streams 1",
+        "throughput varies by more than 2.5 % from round to round in 2 of 4 measurements, most in engines/cam at "
+        "batch 8, 2 streams: by 10.1 %; ratios are taken within a round",
+        "p99 rests on fewer than 100 inferences in 2 of 4 measurements, fewest in engines/cam at batch 8: on 12",
     )

@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from resnest_edge.models.config import ResNeStConfig
 from resnest_edge.models.inference_form import InferenceBottleneck, InferenceResNeSt, to_inference_form
-from resnest_edge.models.resnest import Bottleneck, ResNeSt, ResNeStConfig
+from resnest_edge.models.resnest import Bottleneck, ResNeSt
+from resnest_edge.models.variants import VARIANTS
 from resnest_edge.spec import Form
 from tests.support.networks import randomise
 
@@ -78,6 +80,19 @@ def test_logits_equal_the_training_form_anywhere(
     network = tiny(radix, cardinality, avd_first=avd_first, dilation=dilation, seed=seed)
     inference = to_inference_form(network, form)
     assert logit_distance(network, inference, pictures(size, seed=seed)) < TOLERANCE
+
+
+SMALL = ("resnest14d", "resnest26d")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in SMALL else pytest.param(name, marks=pytest.mark.slow) for name in VARIANTS]
+)
+def test_every_published_variant(name: str) -> None:
+    torch.manual_seed(0)
+    network = randomise(ResNeSt(VARIANTS[name].config, 10).double()).eval()
+    for form in FORMS if name in SMALL else (Form.SPLIT,):
+        assert logit_distance(network, to_inference_form(network, form), pictures(64, batch=1)) < TOLERANCE
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -7,6 +7,8 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+torch.set_num_threads(1)  # on layers of a few channels, handing out work costs more than the work
+
 Network = TypeVar("Network", bound=nn.Module)
 
 

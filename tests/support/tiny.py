@@ -11,8 +11,9 @@ from torch import nn
 
 from resnest_edge.graph.export import export_graph
 from resnest_edge.graph.simplify import simplify_graph
+from resnest_edge.models.config import ResNeStConfig
 from resnest_edge.models.inference_form import InferenceResNeSt, to_inference_form
-from resnest_edge.models.resnest import ResNeSt, ResNeStConfig
+from resnest_edge.models.resnest import ResNeSt
 from resnest_edge.spec import BatchRange, Form
 from tests.support.networks import randomise
 

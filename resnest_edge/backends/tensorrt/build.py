@@ -135,12 +135,12 @@ class _Build:
         except OSError as exc:
             raise GraphError(f"cannot be read ({exc.strerror})", where=self._graph) from exc
         if self._info.precision is Precision.INT8:
-            check_zero_points(model)
+            check_zero_points(model, self._graph)
         parser = self._library.OnnxParser(network, self._logger)
         if not parser.parse(model) or parser.num_errors or not network.num_layers:
             errors = [parser.get_error(index) for index in range(parser.num_errors)]
             reason = _parser_reason(errors[0]) if errors else "it holds no layers"
-            more = f" and {len(errors) - 1} more errors" if len(errors) > 1 else ""
+            more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
             raise GraphError(f"{self._flavour.product} cannot read this graph: {reason}{more}", where=self._graph)
 
     def _check_interface(self, network: Any) -> None:
@@ -189,9 +189,8 @@ class _Build:
                 f"there is no GPU here whose compute capability could be taken ({reason})",
                 hint="Name one, such as --compute-capability 8.9, or none for all from Ampere on.",
             )
-        hint = (
-            "Give a larger --workspace, or none." if "OutOfMemory" in reason and self._options.workspace_mib else None
-        )
+        limited = self._options.workspace_mib and any(word in reason for word in ("OutOfMemory", "workspace"))
+        hint = "Give a larger --workspace, or none." if limited else None
         return GraphError(f"{self._flavour.product} cannot build this graph ({reason})", where=self._graph, hint=hint)
 
 
@@ -233,4 +232,6 @@ def _parser_reason(error: Any) -> str:
 
 def _plain(text: str) -> str:
     """A vendor's message without the places in its own source."""
-    return re.sub(r"\s*\(?\bIn \w+ at \S+:\d+", "", text).strip()
+    text = re.sub(r"^(\[\S+\]|\w+::\w+:) ", "", text.strip())
+    text = re.sub(r"\(In \w+ at \S+:\d+ (\(.*\))\)$", r"\1", text)
+    return re.sub(r" In \w+ at \S+:\d+\)$", ")", text)

@@ -55,12 +55,13 @@ def walk_network(library: Any, network: Any, info: GraphInfo) -> Account:
         kinds[layer.type.name.lower()][precision] += 1
         if walk.is_matrix(layer):
             matrix[precision] += 1
-            if precision not in (info.float_type.value, info.precision.value):
-                raise GraphError(
-                    f"{layer.name} computes in {precision}, and the graph was announced as {info.precision}", hint=_HINT
-                )
+        if precision not in walk.announced(layer, info):
+            raise GraphError(
+                f"{layer.name} computes in {precision}, and the graph was announced as {_announcement(info)}",
+                hint=_HINT,
+            )
     if info.precision is Precision.INT8 and not matrix[Precision.INT8.value]:
-        raise GraphError("the graph was announced as int8, and none of its convolutions is quantized", hint=_HINT)
+        raise GraphError("announced as int8, and none of its convolutions is quantized", where=info.name, hint=_HINT)
     return Account({kind: dict(sorted(kinds[kind].items())) for kind in sorted(kinds)}, dict(sorted(matrix.items())))
 
 
@@ -94,6 +95,14 @@ class _Walk:
         if layer.type == self._kind.CONVOLUTION:
             self._check_scales(layer, *operands)
         return Precision.INT8.value
+
+    def announced(self, layer: Any, info: GraphInfo) -> tuple[str, ...]:
+        """The precisions that ``info`` allows this layer; where it says nothing, the layer's own."""
+        if self.is_matrix(layer):
+            return info.float_type.value, info.precision.value
+        if layer.type == self._kind.DEQUANTIZE:
+            return (info.float_type.value,)
+        return (self.precision(layer),)
 
     def check_uint8(self, layer: Any) -> None:
         """uint8 is what cameras give: the network's input has it, its cast reads it, and nothing else may.
@@ -138,6 +147,11 @@ class _Walk:
             raise GraphError(f"{reader.name} has a zero point that is no constant")
         layer.__class__ = self._library.IConstantLayer  # the bindings hand every layer out as its base class
         return layer.weights
+
+
+def _announcement(info: GraphInfo) -> str:
+    same = info.precision is info.float_type
+    return info.precision.value if same else f"{info.precision} with {info.float_type} around it"
 
 
 def _inputs(layer: Any) -> Iterator[Any]:

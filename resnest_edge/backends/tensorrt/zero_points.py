@@ -8,6 +8,7 @@ and its network no longer tells. Field numbers are those of ``onnx.proto``, the 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from resnest_edge.errors import GraphError
 
@@ -19,11 +20,12 @@ _INT8 = 3
 _TYPES = {2: "a uint8", 4: "a uint16", 5: "an int16", 6: "an int32", 17: "a float8"}
 
 
-def check_zero_points(model: bytes) -> None:
+def check_zero_points(model: bytes, where: Path) -> None:
     """Refuse a graph with Q/DQ of anything but int8.
 
     Args:
         model: a serialised ONNX model.
+        where: its file, for the message.
 
     Raises:
         GraphError: a zero point is missing or not int8, naming its node; or this is not ONNX.
@@ -33,13 +35,14 @@ def check_zero_points(model: bytes) -> None:
         types = dict(_typed_name(tensor) for tensor in _parts(graph, _GRAPH_INITIALIZER))
         nodes = [_node(node) for node in _parts(graph, _GRAPH_NODE)]
     except (StopIteration, IndexError, ValueError) as exc:
-        raise GraphError("this is not an ONNX model") from exc
+        raise GraphError("this is not an ONNX model", where=where) from exc
     for operator, name, inputs in nodes:
         kind = types.get(inputs[2]) if len(inputs) > 2 else None
         if operator in ("QuantizeLinear", "DequantizeLinear") and kind != _INT8:
             described = "no constant" if kind is None else _TYPES.get(kind, "another type of")
             raise GraphError(
                 f"{operator} {name} has {described} zero point; TensorRT takes int8, and would read it as such",
+                where=where,
                 hint="Quantize again in the portable style: int8, zero point 0.",
             )
 

@@ -1,0 +1,159 @@
+"""What TensorRT is asked for and refuses before any of it is needed, and what a machine without it is told."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from resnest_edge.backends.base import BuildOptions, SessionOptions
+from resnest_edge.backends.tensorrt import TensorRTBackend
+from resnest_edge.backends.tensorrt.build import CURRENT
+from resnest_edge.errors import UnavailableError, UsageError
+from resnest_edge.spec import BatchRange, GraphInfo, InputFormat, Precision, QdqStyle, Target
+
+FP16 = GraphInfo(
+    name="tiny",
+    precision=Precision.FP16,
+    float_type=Precision.FP16,
+    style=None,
+    weight_bits=8,
+    input_format=InputFormat.UINT8_NHWC,
+    batch=BatchRange(1, 1, 1),
+    image_size=24,
+    num_classes=7,
+)
+INT8 = replace(FP16, precision=Precision.INT8, style=QdqStyle.PORTABLE)
+TARGETS = pytest.mark.parametrize("target", [Target.TENSORRT, Target.TENSORRT_RTX], ids=str)
+MODULES = {Target.TENSORRT: "tensorrt", Target.TENSORRT_RTX: "tensorrt_rtx"}
+EXTRAS = {Target.TENSORRT: "tensorrt", Target.TENSORRT_RTX: "rtx"}
+
+
+@pytest.fixture
+def imports(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, object], None]:
+    """Decide what importing a module gives: a stand-in, or the exception it raises."""
+
+    def decide(name: str, outcome: object) -> None:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+        class Finder:
+            def find_spec(self, wanted: str, path: object = None, target: object = None) -> None:
+                if wanted == name:
+                    assert isinstance(outcome, BaseException)
+                    raise outcome
+
+        if isinstance(outcome, BaseException):
+            monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
+        else:
+            monkeypatch.setitem(sys.modules, name, outcome)
+
+    return decide
+
+
+def stand_in(version: str, **names: object) -> types.ModuleType:
+    module = types.ModuleType("stand_in")
+    vars(module).update(__version__=version, **names)
+    return module
+
+
+@TARGETS
+def test_a_missing_module_names_the_extra(target: Target, imports: Callable[[str, object], None]) -> None:
+    imports(MODULES[target], ModuleNotFoundError("No module", name=MODULES[target]))
+    with pytest.raises(UnavailableError, match="is not installed") as caught:
+        TensorRTBackend(target).version()
+    assert f"pip install 'resnest-edge[{EXTRAS[target]}]'" in str(caught.value)
+    assert ("JetPack" in str(caught.value)) is (target is Target.TENSORRT)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        ImportError("libnvinfer.so.10: cannot open shared object file"),
+        OSError("libcudart.so.12: cannot open shared object file"),
+        ModuleNotFoundError("No module named 'tensorrt_bindings'", name="tensorrt_bindings"),
+    ],
+    ids=lambda failure: type(failure).__name__,
+)
+def test_a_module_that_does_not_load_gives_its_reason(
+    failure: Exception, imports: Callable[[str, object], None]
+) -> None:
+    imports("tensorrt", failure)
+    with pytest.raises(UnavailableError, match="is installed but does not load") as caught:
+        TensorRTBackend(Target.TENSORRT).version()
+    assert str(failure) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("version", "supported"), [("8.5.2.2", False), ("10.3.0", True), ("11.4.1.3", True), ("12.0", False)]
+)
+def test_only_versions_this_is_written_for(
+    version: str, supported: bool, imports: Callable[[str, object], None]
+) -> None:
+    imports("tensorrt", stand_in(version))
+    backend = TensorRTBackend(Target.TENSORRT)
+    if supported:
+        assert backend.version() == version
+    else:
+        with pytest.raises(UnavailableError, match=rf"TensorRT {version} is not supported.*10 and 11"):
+            backend.version()
+
+
+def test_a_machine_without_a_gpu_is_told_so(tmp_path: Path, imports: Callable[[str, object], None]) -> None:
+    """Without a driver the bindings get a null pointer, which they report as a TypeError (seen with 10.3 and 11.4)."""
+
+    def no_builder(logger: types.SimpleNamespace) -> None:
+        logger.log(types.SimpleNamespace(name="ERROR"), "CUDA initialization failure with error: 35")
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    class Base:
+        pass
+
+    imports("tensorrt", stand_in("10.3.0", ILogger=Base, IProgressMonitor=Base, Builder=no_builder))
+    with pytest.raises(UnavailableError, match=r"does not start on this machine \(CUDA initialization failure"):
+        TensorRTBackend(Target.TENSORRT).build(tmp_path / "any.onnx", FP16, BuildOptions(), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@TARGETS
+def test_the_cpu_style_is_refused_by_name(target: Target, tmp_path: Path) -> None:
+    info = replace(INT8, style=QdqStyle.CPU)
+    with pytest.raises(UsageError, match="cpu Q/DQ style"):
+        TensorRTBackend(target).build(tmp_path / "any.onnx", info, BuildOptions(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "message"),
+    [
+        (Target.TENSORRT, BuildOptions(("8.9",)), "builds for the GPU it runs on"),
+        (Target.TENSORRT_RTX, BuildOptions(("8.9", "8.9")), "once"),
+        (Target.TENSORRT_RTX, BuildOptions((CURRENT, "8.9")), "cannot be combined"),
+        (Target.TENSORRT, BuildOptions(workspace_mib=0), "workspace"),
+        (Target.TENSORRT_RTX, BuildOptions(optimization_level=6), "level 6"),
+        (Target.TENSORRT, BuildOptions(optimization_level=-1), "level -1"),
+    ],
+)
+def test_options_are_refused_before_the_runtime_is_needed(
+    target: Target, options: BuildOptions, message: str, tmp_path: Path, imports: Callable[[str, object], None]
+) -> None:
+    imports(MODULES[target], ModuleNotFoundError("No module", name=MODULES[target]))
+    with pytest.raises(UsageError, match=message):
+        TensorRTBackend(target).build(tmp_path / "any.onnx", FP16, options, tmp_path)
+
+
+@TARGETS
+def test_every_precision_is_taken_and_int8_is_portable_with_fp16_around_it(target: Target) -> None:
+    backend = TensorRTBackend(target)
+    for precision in Precision:
+        backend.check(precision)
+    placement = backend.int8_placement()
+    assert (placement.style, placement.float_type, placement.weight_bits) == (QdqStyle.PORTABLE, Precision.FP16, 8)
+
+
+@TARGETS
+def test_running_is_refused_as_a_fact_of_this_release(target: Target) -> None:
+    with pytest.raises(UnavailableError, match=r"builds .* engines and does not run them yet"):
+        TensorRTBackend(target).load(Path("engine"), FP16, SessionOptions())
