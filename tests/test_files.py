@@ -40,6 +40,20 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+def fill(path: Path, *, force: bool, end: Callable[[], object]) -> None:
+    """Make a folder of one file, and end its block with a call."""
+    with new_folder(path, force=force) as folder:
+        (folder / "engine").write_text("new")
+        end()
+
+
+def fail_with(error: BaseException) -> Callable[[], object]:
+    def fail() -> object:
+        raise error
+
+    return fail
+
+
 def test_write_creates_the_file_and_its_folders(tmp_path: Path) -> None:
     write_atomically(tmp_path / "a" / "b" / "file.bin", b"\x00whole")
     assert (tmp_path / "a" / "b" / "file.bin").read_bytes() == b"\x00whole"
@@ -118,16 +132,14 @@ def test_new_folder_has_the_rights_a_plain_mkdir_gives(tmp_path: Path) -> None:
 def test_failing_block_leaves_no_folder_and_keeps_its_error(
     tmp_path: Path, kind: type[BaseException], force: bool
 ) -> None:
-    with pytest.raises(kind, match="mine"), new_folder(tmp_path / "bundle", force=force) as folder:
-        (folder / "half").write_text("written")
-        raise kind("mine")
+    with pytest.raises(kind, match="mine"):
+        fill(tmp_path / "bundle", force=force, end=fail_with(kind("mine")))
     assert names(tmp_path) == []
 
 
 def test_full_disk_inside_the_block_is_an_output_error(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="disk is full"), new_folder(tmp_path / "bundle", force=False) as folder:
-        (folder / "half").write_text("written")
-        full_disk()
+    with pytest.raises(OutputError, match="disk is full"):
+        fill(tmp_path / "bundle", force=False, end=full_disk)
     assert names(tmp_path) == []
 
 
@@ -142,10 +154,13 @@ def test_existing_folder_is_refused_before_the_block_runs(tmp_path: Path) -> Non
 def test_folder_that_appears_while_the_block_runs_is_not_replaced(tmp_path: Path) -> None:
     """Two builds into one --out: the slower one must not delete what the faster one finished."""
     path = tmp_path / "bundle"
-    with pytest.raises(OutputError, match="already exists"), new_folder(path, force=False) as folder:
-        (folder / "engine").write_text("mine")
+
+    def other_build_ends() -> None:
         path.mkdir()
         (path / "engine").write_text("theirs")
+
+    with pytest.raises(OutputError, match="already exists"):
+        fill(path, force=False, end=other_build_ends)
     assert content(tmp_path) == {"bundle/engine": "theirs"}
 
 
@@ -166,9 +181,8 @@ def test_force_swaps_whatever_is_there(tmp_path: Path, make: Callable[[Path], No
 def test_force_keeps_the_old_folder_when_the_block_fails(tmp_path: Path) -> None:
     (tmp_path / "bundle").mkdir()
     (tmp_path / "bundle" / "engine").write_text("old")
-    with pytest.raises(ValueError, match="mine"), new_folder(tmp_path / "bundle", force=True) as folder:
-        (folder / "engine").write_text("new")
-        raise ValueError("mine")
+    with pytest.raises(ValueError, match="mine"):
+        fill(tmp_path / "bundle", force=True, end=fail_with(ValueError("mine")))
     assert content(tmp_path) == {"bundle/engine": "old"}
 
 
@@ -185,8 +199,8 @@ def test_force_puts_the_old_folder_back_when_the_swap_fails(tmp_path: Path, monk
         rename(source, target)
 
     monkeypatch.setattr(os, "rename", second_fails)
-    with pytest.raises(OutputError, match="disk is full"), new_folder(path, force=True) as folder:
-        (folder / "engine").write_text("new")
+    with pytest.raises(OutputError, match="disk is full"):
+        fill(path, force=True, end=lambda: None)
     assert len(calls) == 3
     assert content(tmp_path) == {"bundle/engine": "old"}
     assert names(tmp_path) == ["bundle"]

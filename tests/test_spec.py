@@ -119,6 +119,12 @@ def test_preprocessing_survives_json(value: Preprocessing) -> None:
     assert Preprocessing.from_json(json.loads(json.dumps(value.to_json()))) == value
 
 
+def test_json_holds_plain_words() -> None:
+    """Not members of our enums, which other serialisers than json's would not take."""
+    assert {type(value) for value in info().values()} == {str, int, type(None)}
+    assert {type(value) for value in Preprocessing().to_json().values()} == {str, int, tuple}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

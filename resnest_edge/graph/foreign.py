@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-import onnx
 import onnx_ir as ir
+from onnx.version_converter import ConvertError, convert_version
 
 from resnest_edge.errors import GraphError
-from resnest_edge.graph.model import INPUT, IR_VERSION, LOGITS, OPSET
+from resnest_edge.graph.model import INPUT, IR_VERSION, LOGITS, OPSET, first_line
 
 _STANDARD = ("", "ai.onnx")
 
@@ -49,6 +49,7 @@ def adopt_classifier(model: ir.Model) -> Classifier:
     foreign = sorted({node.domain for node in graph if node.domain not in _STANDARD})
     if foreign or model.functions:
         raise GraphError(f"operators outside ONNX's own set are not supported ({', '.join(foreign) or 'functions'})")
+    graph.inputs[:] = inputs  # before IR version 4, weights were listed as inputs too
     image_size, batch = _check_input(inputs[0])
     _cut_softmax(graph)
     classes = _check_output(graph.outputs[0])
@@ -106,11 +107,10 @@ def _rename(graph: ir.Graph, images: ir.Value) -> None:
 
 def _to_opset(model: ir.Model) -> ir.Model:
     version = model.graph.opset_imports.get("", 0)
+    model.ir_version = IR_VERSION  # first: below 4, the converter looks for the weights among the inputs
     if version < OPSET:
         try:
-            model = ir.from_proto(onnx.version_converter.convert_version(ir.to_proto(model), OPSET))
-        except (RuntimeError, ValueError) as exc:
-            reason = str(exc).strip().splitlines()[0]
-            raise GraphError(f"opset {version} does not convert to {OPSET} ({reason})") from exc
-    model.ir_version = IR_VERSION
+            model = ir.from_proto(convert_version(ir.to_proto(model), OPSET))
+        except (ConvertError, RuntimeError, ValueError) as exc:
+            raise GraphError(f"opset {version} does not convert to {OPSET} ({first_line(exc)})") from exc
     return model

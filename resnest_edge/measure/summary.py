@@ -169,12 +169,12 @@ def find_warnings(results: Sequence[BenchmarkResult], conditions: Mapping[str, A
     found = []
     load, cores = conditions["load_average"], conditions["cores"]
     if load > BUSY_LOAD_PER_CORE * cores:
-        found.append(f"the machine was busy when the measurement began: load average {load:.2f} on {cores} cores")
+        found.append(f"The machine was busy when the measurement began: load average {load:.2f} on {cores} cores")
     unstable = [(result.cv, _where(result)) for result in results if result.cv is not None and result.cv > UNSTABLE_CV]
     if unstable:
         cv, where = max(unstable)
         found.append(
-            f"throughput varies by more than {100 * UNSTABLE_CV:.1f} % from round to round in {len(unstable)} of "
+            f"Throughput varies by more than {100 * UNSTABLE_CV:.1f} % from round to round in {len(unstable)} of "
             f"{len(results)} measurements, most in {where}: by {100 * cv:.1f} %; ratios are taken within a round"
         )
     few = [(result.samples, _where(result)) for result in results if result.samples < _FEW_SAMPLES]

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError  # only the name of torch.load's error: nothing is unpickled here
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from resnest_edge.errors import CheckpointError, UsageError
 from resnest_edge.files import write_atomically
 from resnest_edge.models.config import EXPANSION, ResNeStConfig
-from resnest_edge.models.resnest import ResNeSt
+from resnest_edge.models.resnest import Bottleneck, ResNeSt
 from resnest_edge.models.variants import VARIANTS, Variant
 
 _PYTORCH_SUFFIXES = (".pth", ".pt", ".tar")
@@ -24,6 +25,20 @@ _WRAPPERS = ("state_dict_ema", "model_ema", "ema", "state_dict", "model")
 _PREFIXES = ("module.", "_orig_mod.")
 _COUNTER = "num_batches_tracked"
 _NAMED = 3
+# What torch.load raises on bytes that are no checkpoint depends on the opcodes they happen to spell.
+_UNREADABLE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
 _BLOCK = re.compile(r"layer([1-4])\.([0-9]+)\.conv1\.weight")
 
 State = dict[str, Tensor]
@@ -123,25 +138,25 @@ def network_with(config: ResNeStConfig, state: State, *, where: Path, num_classe
 
 
 def untrained_network(config: ResNeStConfig, num_classes: int, *, seed: int = 0) -> ResNeSt:
-    """A network of random weights whose batch norms normalise, so that logits are of order one at any depth.
+    """A network of random weights, in evaluation mode, whose activations keep to a few units at any depth.
 
-    Each batch norm takes the statistics of eight random pictures. With fresh ones (mean 0, variance 1) a deep ResNeSt
-    leaves the range of float16.
+    The authors' initialisation relies on batch norms that have seen data; with fresh ones a deep ResNeSt leaves the
+    range of float16. So each convolution keeps the variance of what it reads (arXiv 1502.01852, equation 10), each
+    batch norm has statistics near mean 0 and variance 1, and the n branches of a stage share the variance they add.
     """
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        network = ResNeSt(config, num_classes).train()
-        # Coarse patches of differing contrast: plain noise would look the same to the attention in every picture.
-        patches = torch.randn(8, 3, 8, 8) * torch.linspace(0.25, 2.0, 8).view(8, 1, 1, 1) + torch.randn(8, 3, 1, 1)
-        images = torch.nn.functional.interpolate(patches, size=(96, 96), mode="bilinear")
-    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
-    for norm in norms:
-        norm.momentum = 1.0
-    with torch.no_grad():
-        network(images)
-    for norm in norms:
-        norm.momentum = 0.1
-    return network.eval()
+        network = ResNeSt(config, num_classes).eval()
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            elif isinstance(module, nn.BatchNorm2d):
+                nn.init.normal_(cast(Tensor, module.running_mean), std=0.1)
+                nn.init.uniform_(cast(Tensor, module.running_var), 0.5, 2.0)
+        for stage in network.stages():
+            for block in cast(list[Bottleneck], list(stage)):
+                block.bn3.weight.fill_((2 * len(stage)) ** -0.5)
+    return network
 
 
 def save_checkpoint(network: ResNeSt, path: Path, metadata: Mapping[str, str]) -> None:
@@ -177,7 +192,7 @@ def _read_pytorch(path: Path) -> Any:
             hint="If you trust it: torch.save(torch.load(PATH, weights_only=False)['state_dict'], 'weights.pth'), "
             "and give weights.pth.",
         ) from exc
-    except (RuntimeError, OSError, EOFError, KeyError, ValueError) as exc:
+    except _UNREADABLE as exc:
         raise _damaged(path, exc) from exc
 
 

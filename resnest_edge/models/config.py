@@ -42,6 +42,8 @@ class ResNeStConfig:
             raise UsageError("radix must be 0 or more; cardinality, bottleneck width and stem width 1 or more")
         if any(self.group_width(planes) < self.cardinality for planes in self.planes):
             raise UsageError("the bottleneck width leaves a group without channels")
+        if self.radix > 0 and any(self.group_width(p) % (self.radix * self.cardinality) for p in self.planes):
+            raise UsageError(f"{self.radix} splits do not divide the channels of every cardinal group")
         if self.radix > 0 and any(self.attention_width(planes) % self.cardinality for planes in self.planes):
             raise UsageError(f"the attention's channels do not split into {self.cardinality} groups")
 

@@ -9,8 +9,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from email.message import Message
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
 from typing import IO
 from urllib.error import HTTPError, URLError
@@ -158,7 +157,7 @@ class _Redirects(HTTPRedirectHandler):
     stated: str | None = None
 
     def redirect_request(
-        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> Request | None:
         self.stated = self.stated or _stated(headers)
         if req.type == "https" and urlsplit(newurl).scheme != "https":
@@ -166,7 +165,7 @@ class _Redirects(HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _stated(headers: Message) -> str | None:
+def _stated(headers: HTTPMessage) -> str | None:
     """The SHA-256 of a large file on the hub, which its headers state as an ETag."""
     tags = (headers.get(name, "").strip().removeprefix("W/").strip('"') for name in ("X-Linked-Etag", "ETag"))
     return next((tag for tag in tags if _SHA256.fullmatch(tag)), None)

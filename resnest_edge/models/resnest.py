@@ -52,9 +52,9 @@ class SplitAttention(nn.Module):
     def __init__(self, channels: int, radix: int, cardinality: int, *, dilation: int = 1, stride: int = 1) -> None:
         super().__init__()
         inner = max(channels * radix // ATTENTION_REDUCTION, MIN_ATTENTION_CHANNELS)
-        if inner % cardinality or channels % cardinality:
+        if inner % cardinality or channels % (cardinality * radix):
             raise UsageError(
-                f"{channels} channels and {inner} attention channels do not split into {cardinality} groups"
+                f"{channels} channels and {inner} attention channels do not split into {cardinality} × {radix} groups"
             )
         self.radix = radix
         self.cardinality = cardinality

@@ -38,7 +38,7 @@ def quantize_weight(
 
 
 def round_up(values: _Float, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """The smallest numbers of ``dtype`` (float32, float16 or bfloat16) not below ``values``, all positive; inf beyond."""
+    """The smallest numbers of ``dtype`` (float32, float16, bfloat16) not below ``values``, all positive; inf beyond."""
     with np.errstate(over="ignore"):
         rounded = values.astype(dtype)
     raised = (rounded.view(_UNSIGNED[dtype.itemsize]) + 1).view(dtype)

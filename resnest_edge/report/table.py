@@ -90,7 +90,8 @@ def _engine(name: str, row: Row, rows: Sequence[Row]) -> Cell:
     target = TARGETS.get(row.target, row.target)
     several = len({other.target for other in rows}) > 1 or len(rows) == 1
     parts = [row.bundle if row.bundle != name else "", target if several and target not in name else ""]
-    parts.append(f"{row.form} form" if row.form and (len({other.form for other in rows}) > 1 or len(rows) == 1) else "")
+    formed = row.form is not None and (len({other.form for other in rows}) > 1 or len(rows) == 1)
+    parts.append(f"{row.form} form" if formed and not name.endswith(f" {row.form}") else "")
     if row.precision_run not in (None, row.precision):
         parts.append(f"ran in {row.precision_run}")
     return Cell(name, " · ".join(part for part in parts if part))

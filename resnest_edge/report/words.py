@@ -45,10 +45,12 @@ def lost(value: float, digits: int = 2) -> str:
 
 
 def labels(rows: Sequence[Row]) -> list[str]:
-    """The shortest name that tells each row from the others: its precision, with its target, or the bundle's own."""
+    """The shortest name that tells each row from the others: precision, with target, with form, or the bundle's own."""
     names = [row.precision.upper() for row in rows]
+    targets = [f"{row.precision.upper()} {TARGETS.get(row.target, row.target)}" for row in rows]
     for longer in (
-        [f"{row.precision.upper()} {TARGETS.get(row.target, row.target)}" for row in rows],
+        targets,
+        [f"{name} {row.form}" if row.form else name for name, row in zip(targets, rows, strict=True)],
         [row.bundle for row in rows],
     ):
         seen = Counter(names)

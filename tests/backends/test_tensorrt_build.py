@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,29 @@ def test_ctrl_c_ends_the_build_and_leaves_nothing(interrupted: list[Messages], t
     with pytest.raises(KeyboardInterrupt):
         build_file(graph, FLOAT, tmp_path / "out")
     assert "BuildCanceled" in interrupted[0].errors[0]
+
+
+@pytest.mark.parametrize("operators", [("Relu",), ("Mystery",)], ids=["built", "refused"])
+def test_nothing_of_a_build_outlives_it(
+    operators: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A builder that the garbage collector frees inside the next build's logger would hang both."""
+    builders: list[weakref.ref[Any]] = []
+
+    def remember(logger: Any, real: Any = trt.Builder) -> Any:
+        builder = real(logger)
+        builders.append(weakref.ref(builder))
+        return builder
+
+    monkeypatch.setattr(trt, "Builder", remember)
+    graph = write_graph(tmp_path / "model.onnx", *operators)
+    error = None
+    try:
+        build_file(graph, FLOAT, tmp_path / "out")
+    except GraphError as exc:
+        error = exc  # and with it, its traceback
+    assert (error is None) is (operators == ("Relu",))
+    assert [reference() for reference in builders] == [None]
 
 
 def test_tensorrt_takes_the_same_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

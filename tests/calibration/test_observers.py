@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tracemalloc
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -86,7 +87,7 @@ def test_growing_the_range_is_exact(magnitude: float) -> None:
 
 @pytest.mark.parametrize("exponent", [-100, -14, 0, 1, 16, 100])
 def test_the_range_is_the_next_power_of_two(exponent: int) -> None:
-    """2ᵏ itself does not fit [−2ᵏ, 2ᵏ), the number before it does; so a bin is 1/4096 to 1/2048 of the largest value."""
+    """2ᵏ does not fit [−2ᵏ, 2ᵏ), the number before it does; so a bin is 1/4096 to 1/2048 of the largest value."""
     edge = 2.0**exponent
     assert observe(np.array([np.nextafter(np.float32(edge), np.float32(0))])).width == edge / BINS
     assert observe(np.array([edge], np.float32)).width == 2 * edge / BINS
@@ -106,6 +107,13 @@ def test_degenerate_values_are_counted(first: list[float], values: list[float]) 
     np.testing.assert_array_equal(observer.counts, oracle(everything, observer.width))
     assert math.isfinite(observer.width)
     assert np.isfinite(observer.centres()).all()
+
+
+def test_zeros_first_do_not_coarsen_what_follows() -> None:
+    """A layer that is dead on the first pictures."""
+    zeros, small = np.zeros(5, np.float32), np.array([1e-3, -1e-30], np.float32)
+    assert observe(zeros, small).width == observe(small, zeros).width == observe(small).width
+    assert observe(zeros).width < 1e-38
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -128,7 +136,7 @@ def test_distinct_batches_are_all_counted() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_any_float_type_counts_alike(dtype: type[np.floating]) -> None:  # type: ignore[type-arg]
+def test_any_float_type_counts_alike(dtype: type[Any]) -> None:
     """Bins are counted in a type that holds every position exactly: FP16 has no 4,095.5."""
     values = (np.arange(-2048, 2048) / 2048).astype(np.float16)
     np.testing.assert_array_equal(observe(values.astype(dtype)).counts, observe(values.astype(np.float32)).counts)

@@ -1,4 +1,4 @@
-"""Which interval each method keeps: exact where there is an exact answer, measured on the real data where there is not."""
+"""Which interval each method keeps: exact where there is an exact answer, measured on the data where there is none."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -110,17 +110,18 @@ def test_entropy_keeps_a_uniform_distribution_whole(style: QdqStyle) -> None:
 @pytest.mark.parametrize("style", STYLES)
 def test_zeros_do_not_move_entropy(style: QdqStyle) -> None:
     """ReLU's zeros are exact on every grid; counted, they would hide the rest."""
-    values = heavy_tails(0, relu=True)
-    padded = np.append(values, np.zeros(20 * values.size, np.float32))
-    span = choose_range(observe(values), "entropy", style)
-    assert span[1] < values.max() / 2, "clipped, so that there is something to hide"
-    assert choose_range(observe(padded), "entropy", style) == span
+    positive = np.abs(np.random.default_rng(0).standard_normal(50_000)).astype(np.float32)
+    padded = np.append(positive, np.zeros(20 * positive.size, np.float32))
+    high = choose_range(observe(positive), "entropy", style)[1]
+    assert high > 3
+    assert choose_range(observe(padded), "entropy", style) == (0, high)
 
 
 @pytest.mark.parametrize("method", METHODS)
+@settings(max_examples=30)
 @given(
     st.sampled_from(STYLES),
-    hnp.arrays(np.float32, st.integers(1, 300), elements=st.floats(-100, 100, width=32) | st.sampled_from([0.0, 1.0])),
+    hnp.arrays(np.float32, st.integers(1, 300), elements=st.integers(-6400, 6400).map(lambda value: value / 64)),
     st.integers(-8, 20),
 )
 def test_ranges_lie_inside_the_data_and_scale_with_it(

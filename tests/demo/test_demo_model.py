@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,21 +12,19 @@ from safetensors.torch import load_file
 
 from resnest_edge.demo.model import NUM_CLASSES, demo_config, demo_preprocessing, weights_path
 from resnest_edge.demo.scenes import DemoImages
+from resnest_edge.errors import CheckpointError
 from resnest_edge.images import normalise, transform
 from resnest_edge.measure.statistics import wilson
+from resnest_edge.models.checkpoint import load_checkpoint
 from resnest_edge.models.resnest import ResNeSt
 from resnest_edge.pipeline.pictures import DEMO_SCENES
+from scripts.train_demo import KINDS
 
 MAX_BYTES = 2 * 2**20
 
 
 def shipped_network() -> ResNeSt:
-    """The shipped weights in the shipped config; only the counters that batch norm uses in training may be missing."""
-    network = ResNeSt(demo_config(), NUM_CLASSES)
-    missing, unexpected = network.load_state_dict(load_file(weights_path()), strict=False)
-    assert unexpected == []
-    assert [name for name in missing if not name.endswith("num_batches_tracked")] == []
-    return network.eval()
+    return load_checkpoint(demo_config(), weights_path(), num_classes=NUM_CLASSES)
 
 
 def count_right(network: ResNeSt, count: int) -> int:
@@ -50,6 +49,16 @@ def record() -> dict[str, Any]:
 
 def test_weights_are_small() -> None:
     assert weights_path().stat().st_size <= MAX_BYTES
+
+
+def test_weights_fit_the_demo_and_no_other_shape() -> None:
+    assert shipped_network().config == demo_config()
+    with pytest.raises(CheckpointError):
+        load_checkpoint(replace(demo_config(), radix=4), weights_path())
+
+
+def test_the_training_script_trains_what_is_shipped() -> None:
+    assert KINDS["demo"] == demo_config()
 
 
 def test_weights_are_stored_as_documented() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import ml_dtypes
 import numpy as np
+import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 import pytest
@@ -32,7 +35,7 @@ def with_constant(value: float) -> ir.Model:
     return model
 
 
-def constant(model: ir.Model, name: str = "layer_bias") -> np.ndarray:  # type: ignore[type-arg]
+def constant(model: ir.Model, name: str = "layer_bias") -> npt.NDArray[Any]:
     tensor = model.graph.initializers[name].const_value
     assert tensor is not None
     return tensor.numpy()
@@ -40,8 +43,8 @@ def constant(model: ir.Model, name: str = "layer_bias") -> np.ndarray:  # type: 
 
 @pytest.mark.parametrize("float_type", LOW)
 @pytest.mark.parametrize("kind", [{"blocks": 3}, {"radix": 4, "cardinality": 2}, {"form": Form.GROUPED}], ids=str)
-def test_every_float_tensor_is_retyped(kind: dict[str, int], float_type: Precision) -> None:
-    core = tiny_core(**kind).core  # type: ignore[arg-type]
+def test_every_float_tensor_is_retyped(kind: dict[str, Any], float_type: Precision) -> None:
+    core = tiny_core(**kind).core
     model = convert_floats(core, float_type)
     values = {value for node in model.graph for value in (*node.inputs, *node.outputs) if value is not None}
     values.update(model.graph.inputs, model.graph.outputs, model.graph.initializers.values())

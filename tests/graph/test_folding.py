@@ -42,7 +42,8 @@ def frames(seed: int = 0) -> npt.NDArray[np.uint8]:
     """Two RGB frames (2, 16, 16, 3) that hold every value in every channel."""
     generator = np.random.default_rng(seed)
     planes = [generator.permutation(256).reshape(16, 16) for _ in range(6)]
-    return np.stack(planes, -1).reshape(16, 16, 2, 3).transpose(2, 0, 1, 3).astype(np.uint8)
+    stacked = np.stack(planes, -1).reshape(16, 16, 2, 3)
+    return np.asarray(stacked.transpose(2, 0, 1, 3), np.uint8)
 
 
 def as_input(images: npt.NDArray[np.uint8], form: InputFormat) -> Array:
@@ -53,7 +54,7 @@ def normalised(images: npt.NDArray[np.uint8], preprocessing: Preprocessing) -> n
     """The network's input in float64 NumPy: NCHW, in the network's channel order."""
     ordered = images[..., ::-1] if preprocessing.color == "bgr" else images
     scaled = (ordered / 255.0 - np.array(preprocessing.mean)) / np.array(preprocessing.std)
-    return scaled.transpose(0, 3, 1, 2)
+    return np.asarray(scaled.transpose(0, 3, 1, 2), np.float64)
 
 
 def softmax(logits: Array) -> npt.NDArray[np.float64]:

@@ -20,17 +20,8 @@ from resnest_edge.graph.parity import TOLERANCE, check_parity
 from resnest_edge.graph.simplify import simplify_graph
 from resnest_edge.spec import BatchRange, Form
 from tests.support.onnx_run import run_ort
-from tests.support.tiny import CLASSES, IMAGE_SIZE, Tiny, tiny_core, tiny_module
+from tests.support.tiny import CLASSES, IMAGE_SIZE, KINDS, Tiny, tiny_core, tiny_module
 
-KINDS = {
-    "plain": {"radix": 0},
-    "radix 1": {"radix": 1},
-    "split": {"blocks": 3},
-    "split, cardinality 2": {"cardinality": 2},
-    "grouped": {"form": Form.GROUPED},
-    "dense": {"form": Form.DENSE, "cardinality": 2},
-    "radix 4": {"radix": 4, "cardinality": 2},
-}
 ALLOWED = {"Add", "AveragePool", "Conv", "Div", "Exp", "Gemm", "Max", "MaxPool", "Mul", "ReduceMean", "Relu"} | {
     "Reshape",  # the flattening before the classifier
     "Sigmoid",
@@ -95,7 +86,7 @@ def test_node_and_value_names_are_unique(tiny: Tiny) -> None:
 
 
 def test_nodes_are_named_after_their_layers(tiny: Tiny) -> None:
-    """Every weighted layer of the module names one node; every other node's name starts with a module that has layers."""
+    """Every weighted layer of the module names one node; every other node's name starts with a module."""
     modules = dict(tiny.module.named_modules())
     layers = {name for name, module in modules.items() if isinstance(module, nn.Conv2d | nn.Linear)}
     by_name = {node.name or "": node for node in tiny.core.graph}

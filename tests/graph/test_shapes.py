@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 import pytest
@@ -21,7 +22,7 @@ OPEN = """
 """
 
 
-def pictures(batch: int, size: int) -> np.ndarray:  # type: ignore[type-arg]
+def pictures(batch: int, size: int) -> npt.NDArray[np.float32]:
     return np.random.default_rng(0).standard_normal((batch, 3, size, size)).astype(np.float32)
 
 

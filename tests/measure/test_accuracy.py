@@ -48,9 +48,10 @@ def test_every_image_is_answered_once_and_in_order(images: int, given_size: int,
     logits = table(images)
     labels = [number % 10 for number in range(images)]
     done: list[int] = []
-    with LookupSession(logits, batch=taken, streams=streams) as session:
+    session = LookupSession(logits, batch=taken, streams=streams)
+    with session:
         accuracy = evaluate(session, batches(labels, given_size), on_progress=done.append)
-        assert session.submitted == math.ceil(images / taken)
+    assert session.submitted == math.ceil(images / taken)
     assert np.array_equal(accuracy.logits, logits)
     assert accuracy.labels is not None
     assert accuracy.labels.tolist() == labels

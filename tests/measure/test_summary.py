@@ -91,8 +91,10 @@ def test_warnings_name_what_is_doubtful() -> None:
         {"load_average": 1.01, "cores": 2},
     )
     assert found == (
-        "the machine was busy when the measurement began: load average 1.01 on 2 cores",
-        "throughput varies by more than 2.5 % from round to round in 2 of 4 measurements, most in engines/cam at "
-        "batch 8, 2 streams: by 10.1 %; ratios are taken within a round",
+        "The machine was busy when the measurement began: load average 1.01 on 2 cores",
+        (
+            "Throughput varies by more than 2.5 % from round to round in 2 of 4 measurements, most in engines/cam at "
+            "batch 8, 2 streams: by 10.1 %; ratios are taken within a round"
+        ),
         "p99 rests on fewer than 100 inferences in 2 of 4 measurements, fewest in engines/cam at batch 8: on 12",
     )

@@ -1,4 +1,4 @@
-"""Q/DQ in a tiny ResNeSt of each block kind: where it stands, what style it has, and that every runtime agrees on it."""
+"""Q/DQ in a tiny ResNeSt of each block kind: where it stands, which style it has, and that two runtimes agree on it."""
 
 from __future__ import annotations
 
@@ -16,20 +16,11 @@ from resnest_edge.graph.folding import fold_interface
 from resnest_edge.graph.model import DTYPES, digest, to_bytes
 from resnest_edge.quantize.insertion import activation_tensors, quantize_graph, quantized_layers
 from resnest_edge.quantize.placement import Placement
-from resnest_edge.spec import Form, Precision, Preprocessing, QdqStyle
+from resnest_edge.spec import Precision, Preprocessing, QdqStyle
 from tests.support.calibrated import pictures, tiny_scales
 from tests.support.onnx_run import run_ort, run_reference
-from tests.support.tiny import Tiny, tiny_core
+from tests.support.tiny import KINDS, Tiny, tiny_core
 
-KINDS = {
-    "plain": {"radix": 0},
-    "radix 1": {"radix": 1},
-    "split": {"blocks": 3},
-    "split, cardinality 2": {"cardinality": 2},
-    "grouped": {"form": Form.GROUPED},
-    "dense": {"form": Form.DENSE, "cardinality": 2},
-    "radix 4": {"radix": 4, "cardinality": 2},
-}
 PORTABLE, CPU = Placement(QdqStyle.PORTABLE), Placement(QdqStyle.CPU)
 PLACEMENTS = {"portable": PORTABLE, "cpu": CPU}
 Array = npt.NDArray[np.float32]

@@ -77,7 +77,7 @@ def test_operators_can_be_left_out() -> None:
 
 
 def test_outputs_are_quantized_behind_their_relu() -> None:
-    """The convolution and its ReLU stay one kernel, so the pair stands behind the ReLU; behind the plain one, at once."""
+    """A convolution and its ReLU stay one kernel, so the pair stands behind the ReLU; without one, right behind."""
     assert chosen(graph(RESIDUAL), outputs=True) == {"images": ["a:0", "e:1"], "b": ["d:0"], "d": ["e:0"]}
 
 

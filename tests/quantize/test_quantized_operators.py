@@ -81,7 +81,9 @@ def test_a_shared_weight_is_quantized_once(body: str) -> None:
 
 
 def test_a_matrix_product_of_two_activations_stays_float() -> None:
-    model = linear("a = Transpose(images)  b = MatMul(images, a)  d = MatMul(b, images)  logits = MatMul(d, w)", w=WEIGHT)
+    model = linear(
+        "a = Transpose(images)  b = MatMul(images, a)  d = MatMul(b, images)  logits = MatMul(d, w)", w=WEIGHT
+    )
     result = quantize(model)
     assert quantized_layers(result) == ["logits"]
     assert [node.name for node in result.graph if node.op_type == "QuantizeLinear"] == ["d.q"]

@@ -88,8 +88,11 @@ def test_labels_are_as_short_as_they_can_be() -> None:
         Row("c", "onnxruntime", "int8"),
         Row("d", "tensorrt-rtx", "fp16"),
         Row("e", "tensorrt-rtx", "fp16"),
+        Row("f", "tensorrt", "bf16", form="split"),
+        Row("g", "tensorrt", "bf16", form="dense"),
     ]
-    assert labels(rows) == ["FP32", "INT8 OpenVINO", "INT8 ONNX Runtime", "d", "e"]
+    expected = ["FP32", "INT8 OpenVINO", "INT8 ONNX Runtime", "d", "e", "BF16 TensorRT split", "BF16 TensorRT dense"]
+    assert labels(rows) == expected
     assert len(set(labels(many(9).rows))) == 9
 
 

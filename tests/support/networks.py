@@ -13,7 +13,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def randomise(network: Network, seed: int = 0) -> Network:
-    """Give every batch norm its own statistics and scales, in place: fresh ones (γ = σ = 1, β = μ = 0) fold to nothing."""
+    """Give every batch norm its own statistics and scales, in place: fresh ones (γ = σ = 1) hide mistakes."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(like: torch.Tensor, low: float, high: float) -> torch.Tensor:

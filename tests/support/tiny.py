@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import onnx_ir as ir
 import torch
@@ -19,6 +20,16 @@ from tests.support.networks import randomise
 
 IMAGE_SIZE = 24
 CLASSES = 7
+
+KINDS: dict[str, dict[str, Any]] = {
+    "plain": {"radix": 0},
+    "radix 1": {"radix": 1},
+    "split": {"blocks": 3},
+    "grouped": {"form": Form.GROUPED},
+    "dense": {"form": Form.DENSE, "cardinality": 2},
+    "radix 4": {"radix": 4, "cardinality": 2},
+}
+"""Every kind of block, as arguments of :func:`tiny_core`."""
 
 
 @dataclass(frozen=True)

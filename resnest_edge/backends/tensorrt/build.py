@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 import threading
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,11 @@ CURRENT = "current"
 """Compute capability that stands for the GPU in this machine."""
 
 _MIB = 1 << 20
+
+# The runtime calls its logger with a lock of its own held, and takes that lock to free a builder. Freed by another
+# thread, or by the garbage collector from within the logger, a builder would wait for ever. So there is one build at a
+# time, and everything of it is freed before the next.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -85,9 +92,17 @@ def build_plan(flavour: Flavour, graph: Path, info: GraphInfo, options: BuildOpt
     # Python raises it in the main thread only, which waits here.
     with ThreadPoolExecutor(1, thread_name_prefix="tensorrt-build") as worker:
         try:
-            return worker.submit(build.run).result()
+            return worker.submit(_run_alone, build).result()
         finally:
             stop.set()
+
+
+def _run_alone(build: _Build) -> Plan:
+    with _ONE_AT_A_TIME:
+        try:
+            return build.run()
+        finally:
+            traceback.clear_frames(sys.exc_info()[2])  # an error's frames would keep the builder
 
 
 class _Build:
