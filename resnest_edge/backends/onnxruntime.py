@@ -20,7 +20,7 @@ import numpy.typing as npt
 from resnest_edge import environment
 from resnest_edge.backends.base import Backend, BuildOptions, BuiltEngine, Outputs, Session, SessionOptions, check_batch
 from resnest_edge.errors import BundleMisfitError, GraphError, UnavailableError, UsageError
-from resnest_edge.quantize.placement import Placement
+from resnest_edge.quantize.placement import ELEMENTWISE, Placement
 from resnest_edge.spec import GraphInfo, InputFormat, Precision, QdqStyle, Target
 
 ENGINE_FILES = ("engine.onnx",)
@@ -49,7 +49,7 @@ class ONNXRuntimeBackend(Backend):
             style=QdqStyle.CPU,
             weight_bits=8 if environment.has_safe_int8_products() else 7,
             outputs=True,
-            elementwise=frozenset({"Add", "Mul", "AveragePool", "MaxPool"}),
+            elementwise=ELEMENTWISE,
         )
 
     def build(self, graph: Path, info: GraphInfo, options: BuildOptions, out: Path) -> BuiltEngine:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from resnest_edge.cli import options
-from resnest_edge.cli.console import interval, note, number, print_json, print_table, progress_bars, warn
+from resnest_edge.cli.console import interval, note, number, print_json, print_table, progress_bars, stacked, warn
 from resnest_edge.spec import Form, InputFormat
 
 _DEMO = (
@@ -61,26 +61,16 @@ def command(
     for text in report.notes:
         (warn if "asked for" in text or "bad images" in text else note)(text)
     if json:
-        print_json({"results": report.results, "notes": report.notes})
+        print_json({"results": report.results, "notes": report.notes, "prepare_seconds": report.prepare_seconds})
         return
-    print_table("Built", _COLUMNS, [_cells(row) for row in report.results])
+    caption = f"Exporting and calibrating took {report.prepare_seconds:.1f} s, once for all."
+    print_table("Built", _COLUMNS, [_cells(row) for row in report.results], caption=caption)
     for row in report.results:
         if row.get("reason"):
             note(f"{row['bundle']}: {row['reason']}")
 
 
-_COLUMNS = (
-    "Bundle",
-    "Target",
-    "Precision",
-    "Top-1, %",
-    "Drop, points",
-    "95 % interval",
-    "Agreement, %",
-    "SQNR, dB",
-    "MiB",
-    "s",
-)
+_COLUMNS = ("Bundle", "Target", "Precision", "Top-1, %", "Drop, points", "Agreement, %", "SQNR, dB", "MiB", "s")
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
@@ -89,9 +79,8 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         row["bundle"],
         row["target"],
         asked if run in (None, asked) else f"{asked} (ran {run})",
-        number(row["top1"]),
-        number(row["drop"], sign=True),
-        interval(row["drop_ci95"], sign=True),
+        stacked(number(row["top1"]), interval(row["top1_ci95"])),
+        stacked(number(row["drop"], sign=True), interval(row["drop_ci95"], sign=True)),
         number(row["agreement"]),
         number(row["logit_sqnr_db"], 1),
         number(row["size_bytes"] / 2**20, 1),

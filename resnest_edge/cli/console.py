@@ -15,6 +15,7 @@ from rich.table import Table
 
 from resnest_edge.pipeline.progress import Progress as Teller
 
+_FILE_WIDTH = 160
 _errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -45,7 +46,10 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    if not console.is_terminal:  # nothing to fit into: a file or a pipe takes whole lines
+        console.width = _FILE_WIDTH
+    console.print(table)
 
 
 def number(value: float | None, digits: int = 2, sign: bool = False) -> str:
@@ -56,6 +60,11 @@ def number(value: float | None, digits: int = 2, sign: bool = False) -> str:
 def interval(bounds: Sequence[float] | None, digits: int = 2, sign: bool = False) -> str:
     """An interval for a table."""
     return "" if bounds is None else f"[{number(bounds[0], digits, sign)}, {number(bounds[1], digits, sign)}]"
+
+
+def stacked(*lines: str) -> str:
+    """A cell of several lines; empty ones are left out."""
+    return "\n".join(line for line in lines if line)
 
 
 @contextmanager

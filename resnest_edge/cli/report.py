@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from resnest_edge.cli import benchmark, options
+from resnest_edge.cli.console import note, print_json, print_table, progress_bars, stacked, warn
 from resnest_edge.cli.typed import typed_command
-from resnest_edge.cli.console import note, print_json, print_table, progress_bars, warn
 
 
 def command(
@@ -74,7 +74,7 @@ def command(
     from resnest_edge.report.words import evidence, headline
 
     shown = table(made)
-    cells = [["\n".join(part for part in (cell.value, cell.detail) if part) for cell in row] for row in shown.rows]
+    cells = [[stacked(cell.value, cell.detail) for cell in row] for row in shown.rows]
     print_table(made.title, shown.headings, cells, caption=shown.caption)
     typer.echo(headline(made))
     typer.echo(evidence(made))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -73,10 +72,17 @@ class Job:
 
 @dataclass(frozen=True)
 class BuildReport:
-    """What a build made: one row of DESIGN's ``results`` per bundle, and what the user should know."""
+    """What a build made.
+
+    Attributes:
+        results: one row a bundle; its ``seconds`` are those of writing the typed graph and building the engine.
+        notes: what the user should know, as sentences.
+        prepare_seconds: export, simplification, parity check and calibration, which all rows share.
+    """
 
     results: list[dict[str, Any]]
     notes: list[str]
+    prepare_seconds: float
 
 
 def build(request: BuildRequest, progress: Progress = silent) -> BuildReport:
@@ -103,8 +109,13 @@ def build(request: BuildRequest, progress: Progress = silent) -> BuildReport:
         extra = _reference_job(jobs, pictures, Path(scratch))
         work = [*extra, *sorted(jobs, key=lambda job: job.precision is not Precision.FP32)]
         started = perf_counter()
-        for job, typed, origin in typed_graphs(request, source, work, pictures, progress):
+        prepared = Prepared(request, source, work, pictures, progress)
+        prepare_seconds = perf_counter() - started
+        bad.update(prepared.skipped)
+        for job in work:
+            started = perf_counter()
             progress(f"build {job.backend.target} {job.precision}", 0, None)
+            typed, origin = prepared.write(job)
             bundle = build_bundle(typed, job.backend, origin, job.out, force=request.force, options=request.options)
             seconds = perf_counter() - started
             measured, accuracy, skipped = _measure(bundle, pictures, reference, request.skip_bad, progress)
@@ -112,8 +123,7 @@ def build(request: BuildRequest, progress: Progress = silent) -> BuildReport:
             reference = reference or accuracy
             if job not in extra:
                 results.append(_row(bundle, measured, seconds))
-            started = perf_counter()
-    return BuildReport(results, _notes(results, pictures, bad))
+    return BuildReport(results, _notes(results, pictures, bad), round(prepare_seconds, 2))
 
 
 def plan_jobs(request: BuildRequest, name: str, *, installed: bool = True) -> list[Job]:
@@ -166,26 +176,35 @@ def choose_build_pictures(request: BuildRequest, source: Source) -> Pictures:
     )
 
 
-def typed_graphs(
-    request: BuildRequest, source: Source, jobs: list[Job], pictures: Pictures, progress: Progress
-) -> Iterator[tuple[Job, TypedGraph, Origin]]:
-    """Export once, calibrate once, and write the typed graph of each job."""
-    from resnest_edge.pipeline.calibrated import Calibrated, open_network
-    from resnest_edge.pipeline.typed import write_typed
+class Prepared:
+    """A source exported and calibrated, once, for every job that is written from it."""
 
-    network = open_network(request, source, progress)
-    calibrated = Calibrated(network, request, pictures, progress)
-    calibrated.prepare([job.backend for job in jobs if job.precision is Precision.INT8])
-    labels = class_labels(_class_names(pictures), source.num_classes)
-    for job in jobs:
-        placement = calibrated.placement(job.backend)
-        scales = calibrated.scales(placement) if job.precision is Precision.INT8 else None
-        typed = write_typed(network, job.precision, placement, scales)
-        yield (
-            job,
-            typed,
-            Origin(source.preprocessing, labels, _calibration_record(scales), dict(source.parents), request.command),
+    def __init__(
+        self, request: BuildRequest, source: Source, jobs: list[Job], pictures: Pictures, progress: Progress
+    ) -> None:
+        from resnest_edge.pipeline.calibrated import Calibrated, open_network
+
+        self._request, self._source = request, source
+        self._labels = class_labels(_class_names(pictures), source.num_classes)
+        self._network = open_network(request, source, progress)
+        self._calibrated = Calibrated(self._network, request, pictures, progress)
+        self._calibrated.prepare([job.backend for job in jobs if job.precision is Precision.INT8])
+        self.skipped = self._calibrated.skipped
+
+    def write(self, job: Job) -> tuple[TypedGraph, Origin]:
+        """The typed graph of one job, and what its bundle records of where it came from."""
+        from resnest_edge.pipeline.typed import write_typed
+
+        placement = self._calibrated.placement(job.backend)
+        scales = self._calibrated.scales(placement) if job.precision is Precision.INT8 else None
+        origin = Origin(
+            self._source.preprocessing,
+            self._labels,
+            _calibration_record(scales),
+            dict(self._source.parents),
+            self._request.command,
         )
+        return write_typed(self._network, job.precision, placement, scales), origin
 
 
 def _class_names(pictures: Pictures) -> tuple[str, ...]:
@@ -256,7 +275,7 @@ def _notes(results: list[dict[str, Any]], pictures: Pictures, skipped: set[str])
     ]
     if skipped:
         shown = ", ".join(sorted(skipped)[:5])
-        notes.append(f"{len(skipped)} bad images were left out of measuring: {shown}{' …' if len(skipped) > 5 else ''}")
+        notes.append(f"{len(skipped)} bad images were left out: {shown}{' …' if len(skipped) > 5 else ''}")
     return notes
 
 
@@ -281,4 +300,4 @@ def _build_exported(request: BuildRequest, exported: Bundle, progress: Progress)
         unknown = dict.fromkeys(("fp32_top1", "drop", "drop_ci95", "agreement", "logit_sqnr_db"))
         measured = {**measured, **unknown, "reason": "no FP32 engine is here: evaluate --reference measures the drop"}
     results = [_row(bundle, measured, seconds)]
-    return BuildReport(results, _notes(results, pictures, set(skipped)))
+    return BuildReport(results, _notes(results, pictures, set(skipped)), 0.0)

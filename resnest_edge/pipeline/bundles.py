@@ -30,7 +30,7 @@ class Origin:
     command: str | None = None
 
 
-def export_bundle(typed: TypedGraph, target: Target, origin: Origin, out: Path, *, force: bool) -> Bundle:
+def export_bundle(typed: TypedGraph, origin: Origin, *, target: Target, out: Path, force: bool) -> Bundle:
     """Write a bundle without an engine: what the workstation hands to the device.
 
     Raises:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from resnest_edge.bundle import Bundle
-from resnest_edge.pipeline.build import BuildRequest, choose_build_pictures, plan_jobs, typed_graphs
+from resnest_edge.pipeline.build import BuildRequest, Prepared, choose_build_pictures, plan_jobs
 from resnest_edge.pipeline.bundles import export_bundle
 from resnest_edge.pipeline.progress import Progress, silent
 from resnest_edge.pipeline.sources import find_source
@@ -24,7 +24,7 @@ def export(request: BuildRequest, progress: Progress = silent) -> list[Bundle]:
     )
     jobs = plan_jobs(request, source.name, installed=False)
     pictures = choose_build_pictures(request, source)
+    prepared = Prepared(request, source, jobs, pictures, progress)
     return [
-        export_bundle(typed, job.backend.target, origin, job.out, force=request.force)
-        for job, typed, origin in typed_graphs(request, source, jobs, pictures, progress)
+        export_bundle(*prepared.write(job), target=job.backend.target, out=job.out, force=request.force) for job in jobs
     ]

@@ -20,7 +20,7 @@ from resnest_edge.graph.shapes import with_shape
 from resnest_edge.images import ImageSet, iter_batches
 from resnest_edge.pipeline.progress import Progress
 from resnest_edge.quantize.insertion import activation_tensors, quantize_graph, quantized_layers
-from resnest_edge.quantize.placement import WEIGHTED, Placement
+from resnest_edge.quantize.placement import WEIGHTED, WIDEST, Placement
 from resnest_edge.spec import BatchRange, Form, GraphInfo, InputFormat, Precision, Preprocessing
 
 _PIXELS_PER_BATCH = 8 * 224 * 224
@@ -116,13 +116,20 @@ def calibrate(
     Returns:
         The statistics, and the names of bad pictures that were left out (none unless ``skip_bad``).
     """
-    tensors = list(
-        dict.fromkeys(name for placement in placements for name in activation_tensors(network.core, placement))
-    )
-    runner = _observing_runner(network, tensors)
+    tensors = list(dict.fromkeys(name for place in placements for name in activation_tensors(network.core, place)))
+    # Always asked for the same tensors, ONNX Runtime always fuses the same way: the ranges of a tensor are the same to
+    # the last bit whatever else is built beside it.
+    asked = list(dict.fromkeys([*activation_tensors(network.core, WIDEST), *tensors]))
+    runner = _observing_runner(network, asked)
+    wanted = [asked.index(name) for name in tensors]
+
+    def run(images: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+        outputs = runner(images)
+        return [outputs[index] for index in wanted]
+
     skipped: list[str] = []
     statistics = collect(
-        runner,
+        run,
         _calibration_batches(network, images, skip_bad, skipped, progress),
         graph_digest=digest(network.core),
         tensors=tensors,

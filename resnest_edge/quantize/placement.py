@@ -37,3 +37,8 @@ class Placement:
     def weight_limit(self) -> int:
         """Largest magnitude of a weight's integer."""
         return 127 if self.weight_bits == 8 else 64
+
+
+ELEMENTWISE = frozenset({"Add", "Mul", "AveragePool", "MaxPool"})
+WIDEST = Placement(QdqStyle.CPU, outputs=True, elementwise=ELEMENTWISE)
+"""The placement that quantizes every tensor that any target wants quantized."""

@@ -22,6 +22,9 @@ from scripts.train_demo import KINDS
 
 MAX_BYTES = 2 * 2**20
 
+# Of the shipped weights, on the first 300 test scenes: a part of the measurement in the record. Retraining changes it.
+FIRST_300_RIGHT = 286
+
 
 def shipped_network() -> ResNeSt:
     return load_checkpoint(demo_config(), weights_path(), num_classes=NUM_CLASSES)
@@ -87,14 +90,14 @@ def test_the_demo_is_neither_solved_nor_hopeless(record: dict[str, Any]) -> None
     assert 95.0 <= record["measured"]["top1"] <= 98.5
 
 
-def test_weights_reach_the_stated_accuracy(record: dict[str, Any]) -> None:
-    """On the first 300 scenes: 1.5 points are the difference of this part from the whole, which is fixed, not luck."""
-    assert 100 * count_right(shipped_network(), 300) / 300 == pytest.approx(record["measured"]["top1"], abs=1.5)
+def test_weights_get_the_first_scenes_right_as_often_as_they_did() -> None:
+    """Two scenes of slack: convolutions of another build or processor round otherwise, and some scenes are close."""
+    assert count_right(shipped_network(), 300) == pytest.approx(FIRST_300_RIGHT, abs=2)
 
 
 @pytest.mark.slow
 def test_weights_reach_the_stated_accuracy_on_every_scene(record: dict[str, Any]) -> None:
-    """Three scenes of slack: convolutions of another build or processor round otherwise, and some scenes are close."""
+    """Three scenes of slack, for the same reason."""
     count = record["measured"]["test_scenes"]
     stated = record["measured"]["top1"] * count / 100
     assert count_right(shipped_network(), count) == pytest.approx(stated, abs=3)

@@ -246,6 +246,7 @@ def test_networks_that_cannot_be(kwargs: dict[str, Any]) -> None:
         {"bottleneck_width": 0},
         {"planes": (1, 1, 1, 1), "bottleneck_width": 32},
         {"radix": 1, "cardinality": 3, "bottleneck_width": 40},
+        {"radix": 8, "bottleneck_width": 4},
     ],
 )
 def test_shapes_that_cannot_be(shape: dict[str, Any]) -> None:
