@@ -42,7 +42,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 .PHONY: demo
 demo: setup ## Build, measure and report the embedded demo model on this machine (reports/demo)
-	$(BIN)/resnest-edge build --precision fp32 --precision int8 --out reports/demo/engines --force --report reports/demo
+	@scripts/demo.sh
 
 .PHONY: check
 check: setup ## Lint, format, types, architecture, CLI reference: what CI checks before the tests

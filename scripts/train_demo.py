@@ -111,7 +111,7 @@ def train(recipe: Recipe, scenes: np.ndarray) -> ResNeSt:
             images = augment(pictures[chosen], None if large else recipe.small_side)
             loss = F.cross_entropy(network(images), labels[chosen], label_smoothing=recipe.smoothing)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
             total += float(loss.detach())

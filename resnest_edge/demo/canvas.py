@@ -26,7 +26,13 @@ def between(rng: np.random.Generator, low: float, high: float) -> float:
 def smooth_noise(rng: np.random.Generator, cells: int) -> Plane:
     """A random surface in [0, 1]: ``cells``² random heights, interpolated bilinearly."""
     grid = rng.random((cells + 1, cells + 1))
-    return sample_bilinear(grid, Y * (cells / SIDE), X * (cells / SIDE))
+    position = np.arange(SIDE, dtype=np.float64) * (cells / SIDE)
+    cell = position.astype(np.int64)
+    across = position - cell
+    lines = grid[:, cell] * (1.0 - across) + grid[:, cell + 1] * across
+    down = across[:, None]
+    surface: Plane = lines[cell] * (1.0 - down) + lines[cell + 1] * down
+    return surface
 
 
 def stripes(rng: np.random.Generator) -> Plane:
@@ -39,15 +45,19 @@ def stripes(rng: np.random.Generator) -> Plane:
 
 def sample_bilinear(image: Plane, rows: Plane, columns: Plane) -> Plane:
     """Read ``image`` at fractional positions; outside it is zero."""
+    inside = np.flatnonzero((rows > -1) & (rows < image.shape[0]) & (columns > -1) & (columns < image.shape[1]))
+    rows, columns = rows.ravel()[inside], columns.ravel()[inside]
     top, left = np.floor(rows), np.floor(columns)
     down, right = rows - top, columns - left
     padded = np.pad(image, 1)
-    row = np.clip(top.astype(np.int64) + 1, 0, padded.shape[0] - 2)
-    column = np.clip(left.astype(np.int64) + 1, 0, padded.shape[1] - 2)
-    upper = padded[row, column] * (1.0 - right) + padded[row, column + 1] * right
-    lower = padded[row + 1, column] * (1.0 - right) + padded[row + 1, column + 1] * right
-    inside = (rows > -1) & (rows < image.shape[0]) & (columns > -1) & (columns < image.shape[1])
-    return np.where(inside, upper * (1.0 - down) + lower * down, 0.0)
+    corner = (top.astype(np.int64) + 1) * padded.shape[1] + left.astype(np.int64) + 1
+    flat = padded.ravel()
+    upper = flat[corner] * (1.0 - right) + flat[corner + 1] * right
+    corner += padded.shape[1]
+    lower = flat[corner] * (1.0 - right) + flat[corner + 1] * right
+    result = np.zeros(SIDE * SIDE)
+    result[inside] = upper * (1.0 - down) + lower * down
+    return result.reshape(SIDE, SIDE)
 
 
 def blend(image: npt.NDArray[np.float64], color: npt.NDArray[np.float64], alpha: Plane) -> npt.NDArray[np.float64]:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from resnest_edge.backends.base import Backend, BuildOptions
 from resnest_edge.bundle import Bundle, is_bundle, open_bundle
-from resnest_edge.errors import OutputError, UnavailableError, UsageError
+from resnest_edge.errors import OutputError, UsageError
 from resnest_edge.files import refuse_existing
-from resnest_edge.measure.accuracy import Accuracy, compare
+from resnest_edge.measure.accuracy import Accuracy
+from resnest_edge.pipeline import rows
 from resnest_edge.pipeline.bundles import Origin, build_bundle, class_labels, rebuild_bundle
-from resnest_edge.pipeline.evaluation import evaluate_bundle
 from resnest_edge.pipeline.pictures import Pictures, choose_pictures
 from resnest_edge.pipeline.progress import Progress, silent
 from resnest_edge.pipeline.runtimes import backend_for, default_target
@@ -24,8 +24,6 @@ from resnest_edge.spec import BatchRange, Form, InputFormat, Precision, Target
 if TYPE_CHECKING:
     from resnest_edge.calibration.scales import Scales
     from resnest_edge.pipeline.typed import TypedGraph
-
-ACCURACY_KEYS = ("top1", "top1_ci95", "top5", "fp32_top1", "drop", "drop_ci95", "agreement", "logit_sqnr_db")
 
 
 @dataclass(frozen=True)
@@ -118,12 +116,12 @@ def build(request: BuildRequest, progress: Progress = silent) -> BuildReport:
             typed, origin = prepared.write(job)
             bundle = build_bundle(typed, job.backend, origin, job.out, force=request.force, options=request.options)
             seconds = perf_counter() - started
-            measured, accuracy, skipped = _measure(bundle, pictures, reference, request.skip_bad, progress)
+            measured, accuracy, skipped = rows.measure(bundle, pictures, reference, request.skip_bad, progress)
             bad.update(skipped)
             reference = reference or accuracy
             if job not in extra:
-                results.append(_row(bundle, measured, seconds))
-    return BuildReport(results, _notes(results, pictures, bad), round(prepare_seconds, 2))
+                results.append(rows.row(bundle, measured, seconds))
+    return BuildReport(results, rows.notes(results, pictures, bad), round(prepare_seconds, 2))
 
 
 def plan_jobs(request: BuildRequest, name: str, *, installed: bool = True) -> list[Job]:
@@ -230,55 +228,6 @@ def _reference_job(jobs: list[Job], pictures: Pictures, scratch: Path) -> list[J
     return [Job(backend, Precision.FP32, scratch / "reference")]
 
 
-def _measure(
-    bundle: Bundle, pictures: Pictures, reference: Accuracy | None, skip_bad: bool, progress: Progress
-) -> tuple[dict[str, Any], Accuracy | None, tuple[str, ...]]:
-    """The accuracy keys of one row, what was answered, and the bad pictures left out."""
-    info = bundle.manifest.info
-    empty = {**dict.fromkeys(ACCURACY_KEYS), "evaluated_images": 0}
-    if pictures.evaluation is None:
-        return {**empty, "reason": pictures.note}, None, ()
-    stage = f"measure {bundle.manifest.target} {info.precision}"
-    try:
-        accuracy, skipped = evaluate_bundle(
-            bundle, pictures.evaluation, skip_bad=skip_bad, progress=progress, stage=stage
-        )
-    except UnavailableError as exc:
-        return {**empty, "reason": str(exc)}, None, ()
-    own = {key: value for key, value in accuracy.to_json(str(bundle.path)).items() if key != "bundle"}
-    against = compare(accuracy, reference or accuracy).to_json()
-    against["fp32_top1"] = against.pop("reference_top1")
-    return {**own, **against, "evaluated_images": own.pop("images")}, accuracy, skipped
-
-
-def _row(bundle: Bundle, measured: dict[str, Any], seconds: float) -> dict[str, Any]:
-    manifest = bundle.manifest
-    return {
-        "bundle": str(bundle.path),
-        "target": manifest.target.value,
-        "precision": manifest.info.precision.value,
-        "precision_run": manifest.precision_run.value if manifest.precision_run else None,
-        **measured,
-        "calibration_images": (manifest.calibration or {}).get("images", 0),
-        "size_bytes": bundle.size_bytes(),
-        "seconds": round(seconds, 2),
-    }
-
-
-def _notes(results: list[dict[str, Any]], pictures: Pictures, skipped: set[str]) -> list[str]:
-    notes = [pictures.note]
-    notes += [
-        f"{row['bundle']}: {row['precision'].upper()} was asked for; this CPU does not compute in it, and "
-        f"{row['target']} runs the graph in {row['precision_run'].upper()} here"
-        for row in results
-        if row["precision_run"] not in (None, row["precision"])
-    ]
-    if skipped:
-        shown = ", ".join(sorted(skipped)[:5])
-        notes.append(f"{len(skipped)} bad images were left out: {shown}{' …' if len(skipped) > 5 else ''}")
-    return notes
-
-
 def _build_exported(request: BuildRequest, exported: Bundle, progress: Progress) -> BuildReport:
     """Build the engine of a bundle another machine exported; the graph's precision is what it is."""
     target = request.targets[0] if request.targets else exported.manifest.target
@@ -295,9 +244,9 @@ def _build_exported(request: BuildRequest, exported: Bundle, progress: Progress)
     pictures = choose_pictures(
         None, request.eval_images, classes=exported.manifest.info.num_classes, count=1, seed=request.seed
     )
-    measured, _, skipped = _measure(bundle, pictures, None, request.skip_bad, progress)
+    measured, _, skipped = rows.measure(bundle, pictures, None, request.skip_bad, progress)
     if measured.get("fp32_top1") is not None:
         unknown = dict.fromkeys(("fp32_top1", "drop", "drop_ci95", "agreement", "logit_sqnr_db"))
         measured = {**measured, **unknown, "reason": "no FP32 engine is here: evaluate --reference measures the drop"}
-    results = [_row(bundle, measured, seconds)]
-    return BuildReport(results, _notes(results, pictures, set(skipped)), 0.0)
+    results = [rows.row(bundle, measured, seconds)]
+    return BuildReport(results, rows.notes(results, pictures, set(skipped)), 0.0)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.support.scenes import write_scenes
 
 from resnest_edge.backends.base import SessionOptions
 from resnest_edge.bundle import open_bundle
@@ -21,6 +20,7 @@ from resnest_edge.pipeline.export import export
 from resnest_edge.pipeline.pictures import choose_pictures, open_pictures
 from resnest_edge.pipeline.runtimes import open_session
 from resnest_edge.spec import BatchRange, Form, InputFormat, Precision, Target
+from tests.support.scenes import write_scenes
 
 CPU_TARGETS = (Target.OPENVINO, Target.ONNXRUNTIME)
 
@@ -98,7 +98,7 @@ def test_a_session_answers_the_same_at_any_batch(built: BuildReport, pictures: P
 def test_nothing_is_overwritten_without_force(request_for: BuildRequest, built: BuildReport) -> None:
     with pytest.raises(OutputError, match="--force"):
         build(request_for)
-    assert open_bundle(Path(built.results[0]["bundle"]))
+    open_bundle(Path(built.results[0]["bundle"]))
 
 
 def test_the_device_builds_what_the_workstation_exported(

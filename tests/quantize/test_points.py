@@ -84,6 +84,7 @@ def test_outputs_are_quantized_behind_their_relu() -> None:
 def test_an_output_of_the_graph_is_not_quantized() -> None:
     assert chosen(graph("logits = Conv(images, w)"), outputs=True) == {"images": ["logits:0"]}
     assert chosen(graph("a = Conv(images, w)  logits = Relu(a)"), outputs=True) == {"images": ["a:0"]}
+    assert chosen(graph("logits = Conv(images, w)  b = Sigmoid(logits)"), outputs=True) == {"images": ["logits:0"]}
 
 
 def test_a_relu_that_shares_its_convolution_does_not_hide_it() -> None:
