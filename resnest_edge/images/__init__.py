@@ -4,7 +4,7 @@ from resnest_edge.images.base import ImageSet, Pixels
 from resnest_edge.images.batches import Batch, iter_batches
 from resnest_edge.images.decode import EXTENSIONS, FORMATS, MAX_BYTES, MAX_PIXELS, decode, decode_file
 from resnest_edge.images.folder import imagenet_wnids, open_images
-from resnest_edge.images.listing import write_list
+from resnest_edge.images.listing import read_source, write_list
 from resnest_edge.images.sets import ImageFiles, Subset, exclude, sample
 from resnest_edge.images.transform import normalise, transform
 
@@ -25,6 +25,7 @@ __all__ = [
     "iter_batches",
     "normalise",
     "open_images",
+    "read_source",
     "sample",
     "transform",
     "write_list",

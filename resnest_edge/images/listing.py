@@ -102,6 +102,16 @@ def read_list(
     return ImageFiles(str(path), start, listing.names, labels, class_names, digests=listing.digests)
 
 
+def read_source(path: Path) -> tuple[str, list[tuple[str, str | None]]]:
+    """What a list of :func:`write_list` says it was drawn from, and its (name, SHA-256) pairs; ``""`` for plain lists.
+
+    Raises:
+        ImageError: unreadable, cut short or ill-formed, with the line.
+    """
+    listing = _parse(path)
+    return listing.header.get("source", "").strip(), list(zip(listing.names, listing.digests, strict=True))
+
+
 def _start(listing: _Listing, path: Path, root: str | Path | None) -> Path:
     if root is not None:
         return Path(root)

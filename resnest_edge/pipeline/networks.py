@@ -78,14 +78,15 @@ def _fetch(variant: Variant, progress: Progress) -> Path:
 
 def _from_file(variant: Variant | None, path: Path, num_classes: int | None) -> OpenNetwork:
     """Read the weights once to know what they are; ``load`` reads them again, so that none are held meanwhile."""
-    from resnest_edge.models.checkpoint import infer_config, infer_num_classes, infer_variant, load_state, network_with
+    from resnest_edge.models.checkpoint import read_checkpoint
+    from resnest_edge.models.recognise import infer_num_classes
 
-    state = load_state(path)
-    digest, classes = sha256_file(path), infer_num_classes(state)
+    checkpoint = read_checkpoint(path)
+    digest, classes = sha256_file(path), infer_num_classes(checkpoint.state)
     _check_classes(num_classes, classes, str(path))
-    named = variant or infer_variant(state)
-    config = infer_config(state) if named is None else named.config
-    network_with(config, state, where=path)
+    named = variant or checkpoint.variant()
+    config = checkpoint.shape() if named is None else named.config
+    checkpoint.network(config)
     return OpenNetwork(
         CUSTOM_NAME if named is None else named.name,
         (named or VARIANTS["resnest50"]).preprocessing,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from resnest_edge.demo.scenes import DemoImages
-from resnest_edge.errors import UsageError
-from resnest_edge.images import ImageSet, Subset, exclude, imagenet_wnids, open_images, sample
+from resnest_edge.errors import ImageError, UsageError
+from resnest_edge.images import ImageSet, Subset, exclude, imagenet_wnids, open_images, read_source, sample
 
 IMAGENET_CLASSES = 1000
 DEMO_SCENES = {"demo:train": 2000, "demo:test": 1200}
@@ -28,7 +29,11 @@ class Pictures:
 
 
 def open_pictures(source: str, classes: int | None) -> ImageSet:
-    """Open ``demo:train``, ``demo:test``, a folder or a list, labelled for a model of ``classes`` classes.
+    """Open ``demo:train``, ``demo:test``, a folder, or a list of files or of demo scenes.
+
+    Args:
+        source: which.
+        classes: the model's classes, which decide how class folders become labels; None if there is no model.
 
     Raises:
         ImageError: see :func:`resnest_edge.images.open_images`.
@@ -37,8 +42,26 @@ def open_pictures(source: str, classes: int | None) -> ImageSet:
     if source.startswith("demo:"):
         if source not in DEMO_SCENES:
             raise UsageError(f"{source!r} is not known", hint=f"Use one of {', '.join(DEMO_SCENES)}.")
-        return DemoImages("train" if source == "demo:train" else "test", DEMO_SCENES[source])
+        return _demo(source)
+    if source.lower().endswith(".txt") and Path(source).is_file():
+        origin, listed = read_source(Path(source))
+        if origin in DEMO_SCENES:
+            return _listed_demo(source, origin, listed)
     return open_images(source, wnids=imagenet_wnids() if classes == IMAGENET_CLASSES else None, classes=classes)
+
+
+def _demo(source: str) -> DemoImages:
+    return DemoImages(source.removeprefix("demo:"), DEMO_SCENES[source])
+
+
+def _listed_demo(path: str, origin: str, listed: list[tuple[str, str | None]]) -> ImageSet:
+    """The demo scenes that a list names, each with the pixels it had when the list was written."""
+    scenes = _demo(origin)
+    places = {scenes.name(index): index for index in range(len(scenes))}
+    for name, digest in listed:
+        if name not in places or scenes.digest(places[name]) != digest:
+            raise ImageError(f"scene {name} of {origin} is not the one that was listed", where=path)
+    return Subset(scenes, [places[name] for name, _ in listed])
 
 
 def choose_pictures(

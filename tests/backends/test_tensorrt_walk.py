@@ -35,15 +35,17 @@ class Network:
     def __init__(self) -> None:
         self._logger = trt.Logger(trt.Logger.ERROR)
         self._builder = trt.Builder(self._logger)
+        self._arrays: list[npt.NDArray[Any]] = []
         self.network = self._builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
 
     def parse(self, model: bytes) -> Any:
-        parser = trt.OnnxParser(self.network, self._logger)
-        assert parser.parse(model), [parser.get_error(index).desc() for index in range(parser.num_errors)]
+        self._parser = trt.OnnxParser(self.network, self._logger)
+        assert self._parser.parse(model)
         return self.network
 
     def constant(self, values: Any, dtype: type) -> Any:
         array: npt.NDArray[Any] = np.ascontiguousarray(values, dtype)
+        self._arrays.append(array)
         return self.network.add_constant(array.shape, array).get_output(0)
 
 

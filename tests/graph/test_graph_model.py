@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from resnest_edge.graph.model import (
     to_bytes,
     weighted_nodes,
 )
+from resnest_edge.graph.simplify import simplify_graph
 from tests.support.graphs import parse
 from tests.support.tiny import tiny_core
 
@@ -109,6 +111,16 @@ def test_a_weight_in_another_file_that_is_missing_is_a_graph_error(tmp_path: Pat
         load_graph(path)
 
 
+def test_a_file_that_cannot_be_read_is_a_graph_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    (tmp_path / "model.onnx").write_bytes(b"")
+    monkeypatch.setattr(onnx, "load", fail)
+    with pytest.raises(GraphError, match=r"not a usable ONNX model .*Input/output error"):
+        load_graph(tmp_path / "model.onnx")
+
+
 def test_damaged_bytes_load_or_are_a_graph_error(small: ir.Model, tmp_path: Path) -> None:
     """Truncated and flipped copies, from a fixed seed: any other exception would end as exit code 70, a bug of ours."""
     data, generator, refused = to_bytes(small), random.Random(0), 0
@@ -134,13 +146,17 @@ def test_weighted_nodes_are_those_with_a_constant_weight() -> None:
             a = MatMul(images, w)
             b = MatMul(a, other)
             c = Gemm(b, w)
-            d = Add(c, w)
+            v = Constant <value = float[2, 2] {1, 2, 3, 4}> ()
+            e = MatMul(c, v)
+            d = Add(e, w)
             logits = Relu(d)
         }
     """)
-    kinds = frozenset({"MatMul", "Gemm"})
+    kinds = frozenset({"MatMul", "Gemm", "Conv"})
     found = [(node.outputs[0].name, weight.name) for node, weight in weighted_nodes(model.graph, kinds)]
     assert found == [("a", "w"), ("c", "w")]
+    # Simplifying turns constant nodes into weights.
+    assert [node.name for node, _ in weighted_nodes(simplify_graph(model).graph, kinds)] == ["a", "c", "e"]
     assert [node.op_type for node, _ in weighted_nodes(model.graph, frozenset({"Gemm"}))] == ["Gemm"]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,45 +11,22 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from safetensors import safe_open
-from torch import Tensor
 
 from resnest_edge.errors import CheckpointError, OutputError, UsageError
 from resnest_edge.models.checkpoint import (
-    infer_num_classes,
-    infer_variant,
     load_checkpoint,
     load_state,
+    read_checkpoint,
     save_checkpoint,
     untrained_network,
 )
-from resnest_edge.models.resnest import ResNeSt, ResNeStConfig
+from resnest_edge.models.recognise import infer_num_classes, infer_variant
+from resnest_edge.models.resnest import ResNeSt
 from resnest_edge.models.variants import VARIANTS
-from tests.support.networks import randomise
+from tests.support.weights import TINY, same, tiny, write, write_old
 
-TINY = ResNeStConfig((1, 2, 1, 1), stem_width=4, planes=(8, 16, 16, 24))
 Writer = Callable[[Any, Path], None]
-
-
-def tiny(config: ResNeStConfig = TINY, num_classes: int = 5) -> ResNeSt:
-    torch.manual_seed(0)
-    return randomise(ResNeSt(config, num_classes)).eval()
-
-
-def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
-    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
-
-
-def write(content: Any, path: Path) -> Path:
-    torch.save(content, path)
-    return path
-
-
-def write_old(content: Any, path: Path) -> None:
-    """The format of PyTorch before 1.6, which the authors' files have."""
-    torch.save(content, path, _use_new_zipfile_serialization=False)
 
 
 @pytest.mark.parametrize(
@@ -70,98 +47,6 @@ def test_every_kind_of_file_gives_back_the_network(name: str, writer: Writer, tm
     # Not equal to the bit: where a file's tensor lies in memory decides which kernel multiplies it.
     torch.testing.assert_close(loaded(images), network(images))
     assert all(parameter.requires_grad for parameter in loaded.parameters())
-
-
-@pytest.mark.parametrize("key", ["state_dict_ema", "model_ema", "ema", "state_dict", "model"])
-@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
-def test_training_checkpoints_are_unwrapped(key: str, prefix: str, tmp_path: Path) -> None:
-    state = tiny().state_dict()
-    wrapped = {"epoch": 3, "arch": "x", "optimizer": {"lr": 0.1}, key: {prefix + name: state[name] for name in state}}
-    assert same(load_state(write(wrapped, tmp_path / "w.pth")), dict(state))
-
-
-@pytest.mark.parametrize("key", ["state_dict_ema", "model_ema", "ema"])
-def test_averaged_weights_are_preferred(key: str, tmp_path: Path) -> None:
-    state, average = {"fc.weight": torch.zeros(2, 3)}, {"fc.weight": torch.ones(2, 3)}
-    assert same(load_state(write({"state_dict": state, key: average}, tmp_path / "w.pth")), average)
-    assert same(load_state(write({"state_dict": state, key: None}, tmp_path / "w.pth")), state)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_floating_point_becomes_float32_and_counters_stay(dtype: torch.dtype, tmp_path: Path) -> None:
-    state = {
-        name: value.to(dtype) if value.is_floating_point() else value for name, value in tiny().state_dict().items()
-    }
-    loaded = load_state(write(state, tmp_path / "w.pt"))
-    assert {value.dtype for value in loaded.values()} == {torch.float32, torch.int64}
-    assert all(torch.equal(loaded[name], state[name].to(loaded[name].dtype)) for name in state)
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_a_value_that_is_no_number_is_named(value: float, tmp_path: Path) -> None:
-    state = tiny().state_dict()
-    state["layer2.0.bn1.running_var"][3] = value
-    with pytest.raises(CheckpointError, match=r"layer2\.0\.bn1\.running_var holds a NaN or an infinity"):
-        load_state(write(state, tmp_path / "w.pth"))
-
-
-def test_float64_beyond_float32_is_noticed(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"fc\.bias"):
-        load_state(write({"fc.bias": torch.full((2,), 1e300, dtype=torch.float64)}, tmp_path / "w.pth"))
-
-
-def test_a_pickle_that_needs_code_is_refused(tmp_path: Path) -> None:
-    content = {"state_dict": tiny().state_dict(), "args": argparse.Namespace(lr=0.1)}
-    with pytest.raises(CheckpointError, match=r"run code \(argparse\.Namespace\)") as caught:
-        load_state(write(content, tmp_path / "w.pth"))
-    assert "weights_only=False" in str(caught.value.hint)
-
-
-@pytest.mark.parametrize("name", ["w.pth", "w.pt", "w.safetensors"])
-@pytest.mark.parametrize("keep", [0.0, 0.1, 0.5, 0.99])
-def test_a_truncated_file_is_refused(name: str, keep: float, tmp_path: Path) -> None:
-    path = tmp_path / name
-    (safetensors.torch.save_file if path.suffix == ".safetensors" else write)(dict(tiny().state_dict()), path)
-    data = path.read_bytes()
-    path.write_bytes(data[: int(len(data) * keep)])
-    with pytest.raises(CheckpointError, match="cannot be read as weights"):
-        load_state(path)
-
-
-@pytest.mark.parametrize("keep", [0.1, 0.5, 0.99])
-def test_a_truncated_old_file_is_refused(keep: float, tmp_path: Path) -> None:
-    path = tmp_path / "w.pth"
-    write_old(tiny().state_dict(), path)
-    data = path.read_bytes()
-    path.write_bytes(data[: int(len(data) * keep)])
-    with pytest.raises(CheckpointError):
-        load_state(path)
-
-
-@pytest.mark.filterwarnings("ignore:Detected pickle protocol")  # torch's, of bytes that begin as a pickle does
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.binary(max_size=64), suffix=st.sampled_from([".pth", ".safetensors", ".pth.tar"]))
-def test_bytes_of_any_kind_are_refused(data: bytes, suffix: str, tmp_path: Path) -> None:
-    path = tmp_path / f"w{suffix}"
-    path.write_bytes(data)
-    with pytest.raises(CheckpointError):
-        load_state(path)
-
-
-@pytest.mark.parametrize(
-    "content", [[1, 2], {}, 3, {"state_dict": [1]}, {"fc.weight": "text"}, {"state_dict": {"a": 1}}]
-)
-def test_what_is_no_state_dict_is_refused(content: Any, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError):
-        load_state(write(content, tmp_path / "w.pth"))
-
-
-@pytest.mark.parametrize("name", ["missing.pth", "folder.pth", "weights.h5"])
-def test_no_such_file_or_kind(name: str, tmp_path: Path) -> None:
-    (tmp_path / "folder.pth").mkdir()
-    (tmp_path / "weights.h5").touch()
-    with pytest.raises(CheckpointError, match=name):
-        load_state(tmp_path / name)
 
 
 def test_batch_counters_may_be_absent(tmp_path: Path) -> None:
@@ -207,10 +92,51 @@ def test_saved_and_loaded_again(tmp_path: Path) -> None:
     save_checkpoint(network, path, {"dataset": "squares"})
     assert same(load_checkpoint(TINY, path).state_dict(), network.state_dict())
     with safe_open(path, "pt") as file:
-        assert file.metadata() == {"format": "pt", "dataset": "squares"}
+        metadata = file.metadata()
+    assert json.loads(metadata.pop("resnest_edge.config"))["planes"] == [8, 16, 16, 24]
+    assert metadata == {"format": "pt", "dataset": "squares"}
     assert [child.name for child in path.parent.iterdir()] == ["w.safetensors"]
     save_checkpoint(network.half(), path, {})
     assert safetensors.torch.load_file(path)["fc.weight"].dtype == torch.float16
+
+
+@pytest.mark.parametrize("avd_first", [False, True])
+def test_the_saved_shape_says_what_weights_do_not_show(avd_first: bool, tmp_path: Path) -> None:
+    small = VARIANTS["resnest14d"]
+    path, shape = tmp_path / "w.safetensors", replace(small.config, avd_first=avd_first)
+    save_checkpoint(ResNeSt(shape, 2), path, {})
+    checkpoint = read_checkpoint(path)
+    assert checkpoint.config == checkpoint.shape() == shape
+    assert checkpoint.variant() is (None if avd_first else small)
+    with pytest.raises(CheckpointError, match="before the split" if avd_first else r"after the split.*resnest14d"):
+        load_checkpoint(replace(shape, avd_first=not avd_first), path)
+    bare = write(checkpoint.state, tmp_path / "w.pth")  # without the record, who loads them says it
+    assert load_checkpoint(replace(shape, avd_first=not avd_first), bare).config.avd_first is not avd_first
+
+
+@pytest.mark.parametrize(
+    "text", ["nonsense", "3", "{}", '{"layers": [1], "planes": [8]}', '{"layers": 1, "planes": 2}']
+)
+def test_a_recorded_shape_that_is_none(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    safetensors.torch.save_file({"fc.bias": torch.zeros(2)}, path, {"resnest_edge.config": text})
+    with pytest.raises(CheckpointError, match="no shape of a ResNeSt"):
+        load_state(path)
+
+
+def test_a_network_that_is_there_is_filled(tmp_path: Path) -> None:
+    source, path = tiny(), tmp_path / "w.safetensors"
+    save_checkpoint(source, path, {})
+    target = tiny().double().train()
+    target.fc.bias.data.zero_()
+    assert load_checkpoint(target, path) is target
+    assert target.training and target.fc.bias.dtype == torch.float64
+    assert torch.equal(target.fc.bias, source.fc.bias.double())
+    backbone = ResNeSt(TINY, features_only=True, dilation=2).eval()
+    load_checkpoint(backbone, path)
+    assert same(dict(backbone.state_dict()), {k: v for k, v in source.state_dict().items() if not k.startswith("fc.")})
+    with pytest.raises(CheckpointError, match="do not fit"):
+        load_checkpoint(ResNeSt(TINY, 6), path)
 
 
 def test_saved_as_nothing_else(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from resnest_edge.errors import CheckpointError
-from resnest_edge.models.checkpoint import infer_config, infer_num_classes, infer_variant
+from resnest_edge.models.recognise import infer_config, infer_num_classes, infer_variant
 from resnest_edge.models.resnest import ResNeSt, ResNeStConfig
 from resnest_edge.models.variants import VARIANTS, Variant
 

@@ -80,10 +80,14 @@ def test_a_shape_of_its_own_gets_a_name_that_says_so(own_file: Path) -> None:
 
 def test_the_named_variant_decides_where_it_pools(tmp_path: Path) -> None:
     """Weights do not show ``avd_first``: a file without a name is a resnest50, and by its name the fast variant."""
-    path = tmp_path / "fast.safetensors"
-    saved(VARIANTS["resnest50_fast_2s1x64d"].config, 3, path)
-    assert open_network(None, str(path), None, silent).load().config == VARIANTS["resnest50"].config
-    assert open_network("2s1x64d", str(path), None, silent).load().config.avd_first
+    fast = VARIANTS["resnest50_fast_2s1x64d"]
+    path, bare = tmp_path / "fast.safetensors", tmp_path / "bare.pth"
+    torch.save(saved(fast.config, 3, path).state_dict(), bare)
+    assert open_network(None, str(bare), None, silent).load().config == VARIANTS["resnest50"].config
+    assert open_network("2s1x64d", str(bare), None, silent).load().config.avd_first
+    assert open_network(None, str(path), None, silent).name == fast.name  # a file of our own records its shape
+    with pytest.raises(CheckpointError, match=f"They fit {fast.name}"):
+        open_network("resnest50", str(path), None, silent)
 
 
 def test_a_file_that_does_not_fit_is_refused_at_once(small_file: Path) -> None:

@@ -125,11 +125,12 @@ class _Build:
         capabilities = [_capability(self._library, text) for text in self._options.compute_capabilities]
         builder = self._make_builder()
         network = builder.create_network(1 << int(self._library.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-        self._parse(network)
+        parser = self._parse(network)  # owns the weights, so it has to live until the engine is built
         self._check_interface(network)
         account = walk_network(self._library, network, self._info)
         config = self._configure(builder, network, capabilities)
         plan = builder.build_serialized_network(network, config)
+        del parser
         if plan is None:
             raise self._failure()
         return Plan(bytes(plan), account, self._settings(config), dict(self._messages.warnings))
@@ -144,7 +145,7 @@ class _Build:
                 hint="It builds on the machine that runs the engine: check the GPU and its driver with nvidia-smi.",
             ) from exc
 
-    def _parse(self, network: Any) -> None:
+    def _parse(self, network: Any) -> Any:
         try:
             model = self._graph.read_bytes()
         except OSError as exc:
@@ -157,6 +158,7 @@ class _Build:
             reason = _parser_reason(errors[0]) if errors else "it holds no layers"
             more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
             raise GraphError(f"{self._flavour.product} cannot read this graph: {reason}{more}", where=self._graph)
+        return parser
 
     def _check_interface(self, network: Any) -> None:
         shapes = [tuple(network.get_input(index).shape) for index in range(network.num_inputs)]
