@@ -15,10 +15,12 @@ from torch import nn
 
 from resnest_edge.errors import GraphError, ParityError
 from resnest_edge.graph.export import export_graph
-from resnest_edge.graph.model import INPUT, LOGITS, digest, to_bytes
+from resnest_edge.graph.model import INPUT, LOGITS, digest, to_bytes, weighted_nodes
 from resnest_edge.graph.parity import TOLERANCE, check_parity
 from resnest_edge.graph.simplify import simplify_graph
+from resnest_edge.quantize.placement import WEIGHTED
 from resnest_edge.spec import BatchRange, Form
+from tests.support.graphs import parse
 from tests.support.onnx_run import run_ort
 from tests.support.tiny import CLASSES, IMAGE_SIZE, KINDS, Tiny, tiny_core, tiny_module
 
@@ -181,6 +183,19 @@ def test_what_cannot_be_exported_is_a_graph_error() -> None:
 def test_simplifying_twice_changes_nothing() -> None:
     core = tiny_core(blocks=3).core
     assert to_bytes(simplify_graph(core)) == to_bytes(core)
+
+
+def test_simplifying_turns_constant_nodes_into_weights() -> None:
+    """A weight in a Constant node would be passed over by everything that looks for weights."""
+    model = parse("""
+        <ir_version: 10, opset_import: ["" : 20]>
+        g (float[2, 2] images) => (float[2, 2] logits)
+        { w = Constant <value = float[2, 2] {1, 2, 3, 4}> ()  a = MatMul(images, w)  logits = Relu(a) }
+    """)
+    assert not list(weighted_nodes(model.graph, WEIGHTED))
+    simplified = simplify_graph(model)
+    assert [(node.name, weight.name) for node, weight in weighted_nodes(simplified.graph, WEIGHTED)] == [("a", "w")]
+    assert [node.op_type for node in simplified.graph] == ["MatMul", "Relu"]
 
 
 def test_simplify_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
