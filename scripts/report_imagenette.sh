@@ -22,4 +22,4 @@ build openvino fp32 bf16 int8
 build onnxruntime fp32 int8
 "$edge" report engines/imagenette/openvino/{fp32,bf16,int8} engines/imagenette/onnxruntime/{fp32,int8} \
   --images "$RESNEST_EDGE_DATA/imagenette/val" --title "ResNeSt-50 on Imagenette, 160 pixels" \
-  --batch 1 --batch 8 --streams 1 --streams 2 --rounds 12 --seconds 1 --out "$out" --force
+  --batch 1 --batch 8 --streams 1 --streams 2 --rounds 10 --seconds 1 --out "$out" --force

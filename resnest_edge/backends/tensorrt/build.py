@@ -6,7 +6,7 @@ import re
 import sys
 import threading
 import traceback
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ CURRENT = "current"
 """Compute capability that stands for the GPU in this machine."""
 
 _MIB = 1 << 20
+_POLL_S = 0.2
 
 # The runtime calls its logger with a lock of its own held, and takes that lock to free a builder. Freed by another
 # thread, or by the garbage collector from within the logger, a builder would wait for ever. So there is one build at a
@@ -92,7 +93,10 @@ def build_plan(flavour: Flavour, graph: Path, info: GraphInfo, options: BuildOpt
     # Python raises it in the main thread only, which waits here.
     with ThreadPoolExecutor(1, thread_name_prefix="tensorrt-build") as worker:
         try:
-            return worker.submit(_run_alone, build).result()
+            future = worker.submit(_run_alone, build)
+            while not wait([future], timeout=_POLL_S).done:
+                pass  # a signal that comes just before a wait begins is only seen when that wait ends
+            return future.result()
         finally:
             stop.set()
 
