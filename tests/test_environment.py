@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def test_features_decide_weights_and_float_type(
     path.write_text(text, encoding="utf-8")
     features = environment.cpu_features.__wrapped__(path)
     monkeypatch.setattr(environment, "cpu_features", lambda: features)
-    monkeypatch.setattr(environment.platform, "machine", lambda: machine)
+    monkeypatch.setattr(platform, "machine", lambda: machine)
     assert environment.has_safe_int8_products() is safe
     assert environment.has_bf16() is bf16
 

@@ -67,7 +67,7 @@ def test_build_needs_neither_torch_nor_onnx(exported: Path, pictures: Path, tmp_
 def test_build_in_an_environment_without_the_export_extra(exported: Path, pictures: Path, tmp_path: Path) -> None:
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv" / "bin" / "python"
-    install = [python, "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", f"{ROOT}[cpu]"]
+    install = [str(python), "-m", "pip", "install", "-q", "-c", str(ROOT / "constraints.txt"), f"{ROOT}[cpu]"]
     subprocess.run(install, check=True, env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"})
     found = subprocess.run([python, "-c", "import torch"], capture_output=True, check=False)
     assert found.returncode != 0, "torch came along: this proves nothing"
