@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import weakref
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -199,7 +200,7 @@ def test_an_unwritable_folder_is_an_output_error(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def interrupted(monkeypatch: pytest.MonkeyPatch) -> list[Messages]:
+def interrupted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Messages]]:
     """Ctrl-C comes at the builder's first step; gives what the runtime then said."""
     said: list[Messages] = []
 
@@ -219,7 +220,10 @@ def interrupted(monkeypatch: pytest.MonkeyPatch) -> list[Messages]:
 
     monkeypatch.setattr(build, "Messages", remember)
     monkeypatch.setattr(build, "make_monitor", make_interrupting)
-    return said
+    # A shell starts background jobs with Ctrl-C ignored, and Python inherits that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield said
+    signal.signal(signal.SIGINT, before)
 
 
 def test_ctrl_c_ends_the_build_and_leaves_nothing(interrupted: list[Messages], tmp_path: Path) -> None:
