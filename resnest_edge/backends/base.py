@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,14 +30,29 @@ class BuildOptions:
     """What a build may be told beyond the graph. Settings a target does not have are refused by its backend.
 
     Attributes:
-        compute_capabilities: RTX only: GPUs to build for, such as ``("8.9", "12.0")``; empty means this machine's.
+        compute_capabilities: RTX only: GPUs to build for, such as ``("8.9", "12.0")``; empty means those the runtime
+            builds for by itself.
         workspace_mib: TensorRT only: scratch memory a layer may use; None leaves the runtime's default.
         optimization_level: TensorRT only: 0 to 5; None leaves the runtime's default.
+        timing_cache: TensorRT only: a file of measured tactics, read where it exists and written after the build.
+        version_compatible: TensorRT only: an engine that later versions run too. It carries host code of its own.
+        hardware_compatibility: TensorRT only: ``ampere-plus`` or ``same-compute-capability``.
+        dla_core: TensorRT only: the DLA core to build for; layers it cannot run fall back to the GPU.
+        refittable: TensorRT only: an engine whose weights can be replaced.
+        stripped: TensorRT only: an engine without weights; loading takes them from the bundle's graph.
+        progress: told of each step as (stage, done, total); None tells nobody.
     """
 
     compute_capabilities: tuple[str, ...] = ()
     workspace_mib: int | None = None
     optimization_level: int | None = None
+    timing_cache: Path | None = None
+    version_compatible: bool = False
+    hardware_compatibility: str | None = None
+    dla_core: int | None = None
+    refittable: bool = False
+    stripped: bool = False
+    progress: Callable[[str, int, int | None], None] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -178,8 +194,16 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def load(self, engine: Path, info: GraphInfo, options: SessionOptions) -> Session:
+    def load(
+        self, engine: Path, info: GraphInfo, options: SessionOptions, built: Mapping[str, Any] | None = None
+    ) -> Session:
         """Load the engine file ``engine`` (the first of :attr:`BuiltEngine.files`).
+
+        Args:
+            engine: in the folder that it was built in.
+            info: what it was built from.
+            options: how to run it.
+            built: :attr:`BuiltEngine.details` of its build, where they are known.
 
         Raises:
             BundleMisfitError: the engine was built for another version or device, saying which differs.

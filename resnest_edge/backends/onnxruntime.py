@@ -6,8 +6,8 @@ import importlib
 import json
 import tempfile
 import threading
-from collections import Counter, deque
-from collections.abc import Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
@@ -24,8 +24,8 @@ from resnest_edge.quantize.placement import ELEMENTWISE, Placement
 from resnest_edge.spec import GraphInfo, InputFormat, Precision, QdqStyle, Target
 
 ENGINE_FILES = ("engine.onnx",)
-_INT8_KERNELS = frozenset({"QLinearConv", "QGemm", "QLinearMatMul", "MatMulIntegerToFloat"})
-_FLOAT_KERNELS = frozenset({"Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"})
+INT8_KERNELS = frozenset({"QLinearConv", "QGemm", "QLinearMatMul", "MatMulIntegerToFloat"})
+FLOAT_KERNELS = frozenset({"Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"})
 _TIMINGS_KEPT = 10_000
 
 
@@ -55,7 +55,7 @@ class ONNXRuntimeBackend(Backend):
     def build(self, graph: Path, info: GraphInfo, options: BuildOptions, out: Path) -> BuiltEngine:
         self.check(info.precision)
         if options != BuildOptions():
-            raise UsageError("workspace, optimisation level and compute capabilities are TensorRT options")
+            raise UsageError("workspace, timing cache, compute capability and the like are options of TensorRT")
         ort = _onnxruntime()
         settings = ort.SessionOptions()
         settings.log_severity_level = 3
@@ -66,23 +66,20 @@ class ONNXRuntimeBackend(Backend):
         except _errors() as exc:
             raise GraphError(f"ONNX Runtime cannot build this graph ({_reason(exc)})", where=graph) from exc
         kernels = _kernels_run(out / ENGINE_FILES[0], info)
-        quantized, floating = (sum(kernels[name] for name in names) for names in (_INT8_KERNELS, _FLOAT_KERNELS))
+        quantized, floating = (sum(kernels[name] for name in names) for names in (INT8_KERNELS, FLOAT_KERNELS))
         run = Precision.INT8 if quantized > floating else Precision.FP32
-        matrix = {name: count for name, count in sorted(kernels.items()) if name in _INT8_KERNELS | _FLOAT_KERNELS}
+        matrix = {name: count for name, count in sorted(kernels.items()) if name in INT8_KERNELS | FLOAT_KERNELS}
         return BuiltEngine(ENGINE_FILES, run, {"matrix_layers": matrix})
 
-    def load(self, engine: Path, info: GraphInfo, options: SessionOptions) -> Session:
+    def load(
+        self,
+        engine: Path,
+        info: GraphInfo,
+        options: SessionOptions,
+        built: Mapping[str, Any] | None = None,  # noqa: ARG002
+    ) -> Session:
         check_batch(info, options)
-        settings = _session_settings(info, options)
-        try:
-            session = _onnxruntime().InferenceSession(str(engine), settings, providers=["CPUExecutionProvider"])
-        except _errors() as exc:
-            raise BundleMisfitError(
-                f"ONNX Runtime {self.version()} cannot load this engine ({_reason(exc)})",
-                where=engine,
-                hint="Build it again on this machine.",
-            ) from exc
-        return ONNXRuntimeSession(session, info, options)
+        return ONNXRuntimeSession(_load(engine, _session_settings(info, options)), info, options)
 
 
 class ONNXRuntimeSession(Session):
@@ -133,13 +130,17 @@ class GraphRunner:
     Args:
         graph: a serialised ONNX graph whose outputs include ``outputs``.
         outputs: names of the tensors to give, in this order.
+        qdq_as_written: compute Q/DQ in floats exactly as the graph writes it, instead of fusing it into INT8 kernels,
+            whose products overflow on some CPUs (ARCHITECTURE, "Numbers that look odd").
     """
 
-    def __init__(self, graph: bytes, outputs: Sequence[str]) -> None:
+    def __init__(self, graph: bytes, outputs: Sequence[str], *, qdq_as_written: bool = False) -> None:
         ort = _onnxruntime()
         settings = ort.SessionOptions()
         settings.log_severity_level = 3
         settings.intra_op_num_threads = environment.usable_cores()
+        if qdq_as_written:
+            settings.add_session_config_entry("session.disable_quant_qdq", "1")
         try:
             self._session = ort.InferenceSession(graph, settings, providers=["CPUExecutionProvider"])
         except _errors() as exc:
@@ -173,7 +174,19 @@ def _session_settings(info: GraphInfo, options: SessionOptions) -> Any:
 
 def _kernels_run(engine: Path, info: GraphInfo) -> Counter[str]:
     """Operators that the provider executes for one inference, from ONNX Runtime's own profile."""
-    ort = _onnxruntime()
+    return Counter(event["args"]["op_name"] for event in profile(engine, info))
+
+
+def profile(engine: Path, info: GraphInfo, runs: int = 1) -> list[dict[str, Any]]:
+    """What ONNX Runtime's own profile tells of each node, over several inferences on zeros.
+
+    Returns:
+        For each node one event: ``name``, ``dur`` (median, µs), ``args`` with the operator and its inputs' types.
+
+    Raises:
+        UnavailableError: ONNX Runtime is not installed.
+        BundleMisfitError: it cannot load this engine.
+    """
     batch, side = info.batch.minimum, info.image_size
     uint8 = info.input_format is InputFormat.UINT8_NHWC
     shape = (batch, side, side, 3) if uint8 else (batch, 3, side, side)
@@ -181,11 +194,27 @@ def _kernels_run(engine: Path, info: GraphInfo) -> Counter[str]:
         settings = _session_settings(info, SessionOptions(batch=batch))
         settings.enable_profiling = True
         settings.profile_file_prefix = str(Path(folder) / "profile")
-        session = ort.InferenceSession(str(engine), settings, providers=["CPUExecutionProvider"])
-        session.run(None, {"images": np.zeros(shape, np.uint8 if uint8 else np.float32)})
+        session = _load(engine, settings)
+        for _ in range(runs):
+            session.run(None, {"images": np.zeros(shape, np.uint8 if uint8 else np.float32)})
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-    nodes = {event["name"]: event["args"]["op_name"] for event in events if event.get("cat") == "Node"}
-    return Counter(nodes.values())
+    nodes = [event for event in events if event.get("cat") == "Node"]
+    spent: defaultdict[str, list[float]] = defaultdict(list)
+    for event in nodes:
+        spent[event["name"]].append(float(event["dur"]))
+    last = {event["name"]: event for event in nodes}
+    return [{**event, "dur": median(spent[name])} for name, event in last.items()]
+
+
+def _load(engine: Path, settings: Any) -> Any:
+    try:
+        return _onnxruntime().InferenceSession(str(engine), settings, providers=["CPUExecutionProvider"])
+    except _errors() as exc:
+        raise BundleMisfitError(
+            f"ONNX Runtime {ONNXRuntimeBackend().version()} cannot load this engine ({_reason(exc)})",
+            where=engine,
+            hint="Build it again on this machine.",
+        ) from exc
 
 
 def _reason(exc: BaseException) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import queue
 from collections import Counter, deque
+from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from statistics import median
@@ -20,14 +21,14 @@ from resnest_edge.quantize.placement import Placement
 from resnest_edge.spec import GraphInfo, Precision, QdqStyle, Target
 
 ENGINE_FILES = ("engine.xml", "engine.bin")
-_PRECISIONS = {
+PRECISIONS = {
     "f32": Precision.FP32,
     "f16": Precision.FP16,
     "bf16": Precision.BF16,
     "u8": Precision.INT8,
     "i8": Precision.INT8,
 }
-_MATRIX_LAYERS = ("Convolution", "FullyConnected", "MatMul")
+MATRIX_LAYERS = ("Convolution", "FullyConnected", "MatMul")
 _TIMINGS_KEPT = 10_000
 
 
@@ -56,7 +57,7 @@ class OpenVINOBackend(Backend):
     def build(self, graph: Path, info: GraphInfo, options: BuildOptions, out: Path) -> BuiltEngine:
         self.check(info.precision)
         if options != BuildOptions():
-            raise UsageError("workspace, optimisation level and compute capabilities are TensorRT options")
+            raise UsageError("workspace, timing cache, compute capability and the like are options of TensorRT")
         ov = _openvino()
         core = ov.Core()
         try:
@@ -66,25 +67,18 @@ class OpenVINOBackend(Backend):
             raise GraphError(f"OpenVINO cannot build this graph ({_reason(exc)})", where=graph) from exc
         ov.save_model(model, out / ENGINE_FILES[0], compress_to_fp16=False)
         layers = _matrix_precisions(compiled)
-        run = _PRECISIONS[layers.most_common(1)[0][0]] if layers else info.float_type
+        run = PRECISIONS[layers.most_common(1)[0][0]] if layers else info.float_type
         return BuiltEngine(ENGINE_FILES, run, {"matrix_layers": dict(sorted(layers.items()))})
 
-    def load(self, engine: Path, info: GraphInfo, options: SessionOptions) -> Session:
+    def load(
+        self,
+        engine: Path,
+        info: GraphInfo,
+        options: SessionOptions,
+        built: Mapping[str, Any] | None = None,  # noqa: ARG002
+    ) -> Session:
         check_batch(info, options)
-        core = _openvino().Core()
-        try:
-            model = core.read_model(engine)
-            if not info.batch.fixed:
-                shape = model.inputs[0].get_partial_shape()
-                model.reshape([options.batch, *list(shape)[1:]])
-            compiled = core.compile_model(model, "CPU", _config(info, options))
-        except RuntimeError as exc:
-            raise BundleMisfitError(
-                f"OpenVINO {self.version()} cannot load this engine ({_reason(exc)})",
-                where=engine,
-                hint="Build it again on this machine.",
-            ) from exc
-        return OpenVINOSession(compiled, info, options)
+        return OpenVINOSession(read_and_compile(engine, info, options), info, options)
 
 
 class OpenVINOSession(Session):
@@ -138,6 +132,30 @@ class OpenVINOSession(Session):
         self._compiled = None
 
 
+def read_and_compile(
+    engine: Path, info: GraphInfo, options: SessionOptions, extra: Mapping[str, Any] | None = None
+) -> Any:
+    """OpenVINO's compiled model of an engine, for one batch size, with ``extra`` properties.
+
+    Raises:
+        UnavailableError: OpenVINO is not installed.
+        BundleMisfitError: it cannot load this engine.
+    """
+    core = _openvino().Core()
+    try:
+        model = core.read_model(engine)
+        if not info.batch.fixed:
+            shape = model.inputs[0].get_partial_shape()
+            model.reshape([options.batch, *list(shape)[1:]])
+        return core.compile_model(model, "CPU", {**_config(info, options), **(extra or {})})
+    except RuntimeError as exc:
+        raise BundleMisfitError(
+            f"OpenVINO {OpenVINOBackend().version()} cannot load this engine ({_reason(exc)})",
+            where=engine,
+            hint="Build it again on this machine.",
+        ) from exc
+
+
 def _config(info: GraphInfo, options: SessionOptions) -> dict[str, Any]:
     """The precision hint follows the typed graph: left alone, OpenVINO would run FP32 in BF16 on an AMX CPU."""
     bf16 = info.float_type is Precision.BF16 and environment.has_bf16()
@@ -154,7 +172,7 @@ def _matrix_precisions(compiled: Any) -> Counter[str]:
     found: Counter[str] = Counter()
     for operation in compiled.get_runtime_model().get_ops():
         notes = operation.get_rt_info()
-        if notes["layerType"].value in _MATRIX_LAYERS:
+        if notes["layerType"].value in MATRIX_LAYERS:
             found[str(notes["runtimePrecision"].value)] += 1
     return found
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import platform
 import signal
+import sys
 import threading
 import weakref
 from collections.abc import Iterator
@@ -22,12 +24,14 @@ from resnest_edge.errors import GraphError, OutputError, UnavailableError, Usage
 from resnest_edge.graph.model import save_graph
 from resnest_edge.pipeline.typed import TypedGraph
 from resnest_edge.spec import BatchRange, Form, GraphInfo, InputFormat, Precision, QdqStyle, Target
+from tests.backends.fake_cuda import FakeRuntime
 from tests.backends.typed_graphs import typed_graph
 
 trt = pytest.importorskip("tensorrt_rtx", reason="needs TensorRT for RTX: pip install 'resnest-edge[rtx]'")
 
 RTX = TensorRTBackend(Target.TENSORRT_RTX)
 BLOCKS = [(0, 1), (0, 2), (1, 1), (2, 1), (2, 2), (4, 1), (4, 2)]
+FLOATS = [pytest.param(each, marks=pytest.mark.slow) for each in Precision if each is not Precision.INT8]
 FLOAT = GraphInfo(
     name="relu",
     precision=Precision.FP32,
@@ -103,9 +107,10 @@ def test_a_fixed_batch_of_floats_for_named_gpus(tmp_path: Path) -> None:
     assert settings == {"compute_capabilities": ["8.9", "12.0"], "workspace_mib": 256, "optimization_level": 1}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("radix", "cardinality"), BLOCKS, ids=lambda number: str(number))
-@pytest.mark.parametrize("precision", list(Precision), ids=str)
+@pytest.mark.parametrize(
+    "precision", [Precision.INT8, *(pytest.param(each, marks=pytest.mark.slow) for each in FLOATS)]
+)
 def test_every_precision_of_every_block(precision: Precision, radix: int, cardinality: int, tmp_path: Path) -> None:
     typed = typed_graph(precision, radix, cardinality)
     check_engine(typed, build_typed(typed, tmp_path), tmp_path / "out")
@@ -189,7 +194,7 @@ def test_the_current_gpu_where_there_is_none(tmp_path: Path) -> None:
     if Path("/dev/nvidiactl").exists():
         pytest.skip("there is a GPU here")
     graph = write_graph(tmp_path / "model.onnx", "Relu")
-    with pytest.raises(UnavailableError, match="no GPU here"):
+    with pytest.raises(UnavailableError, match="no usable NVIDIA driver or GPU here"):
         build_file(graph, FLOAT, tmp_path / "out", BuildOptions(("current",)))
 
 
@@ -208,8 +213,8 @@ def interrupted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Messages]]:
         said.append(Messages())
         return said[-1]
 
-    def make_interrupting(library: Any, stop: threading.Event) -> Any:
-        class Interrupting(type(make_monitor(library, stop))):  # type: ignore[misc]
+    def make_interrupting(library: Any, stop: threading.Event, progress: Any) -> Any:
+        class Interrupting(type(make_monitor(library, stop, progress))):  # type: ignore[misc]
             def step_complete(self, phase_name: str, step: int) -> bool:
                 if not stop.is_set():
                     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
@@ -263,9 +268,20 @@ def test_tensorrt_takes_the_same_path(monkeypatch: pytest.MonkeyPatch, tmp_path:
     """TensorRT itself cannot be installed everywhere: here its row of data builds with the module of RTX."""
     flavour = FLAVOURS[Target.TENSORRT]
     monkeypatch.setitem(FLAVOURS, Target.TENSORRT, replace(flavour, module="tensorrt_rtx", majors=(1,)))
+    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", FakeRuntime())
+    monkeypatch.setitem(sys.modules, "pycuda.driver", None)
     graph = write_graph(tmp_path / "model.onnx", "Relu", shape=("batch", 3, 8, 8))
     backend = TensorRTBackend(Target.TENSORRT)
     built = backend.build(graph, replace(FLOAT, batch=BatchRange(1, 2, 4)), BuildOptions(), tmp_path)
     assert built.files == ("engine.plan",)
     assert (tmp_path / "engine.plan").is_file()
     assert "compute_capabilities" not in built.details
+    assert built.details["built_for"] == {
+        "runtime": trt.__version__,
+        "os": platform.system(),
+        "architecture": platform.machine(),
+        "cuda": "12.6",
+        "gpu": "Fake Orin",
+        "compute_capability": "8.7",
+        "profile": [[1, 3, 8, 8], [2, 3, 8, 8], [4, 3, 8, 8]],
+    }

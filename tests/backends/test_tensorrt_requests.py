@@ -5,16 +5,18 @@ from __future__ import annotations
 import sys
 import types
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
-from resnest_edge.backends.base import BuildOptions, SessionOptions
+from resnest_edge.backends.base import BuildOptions
 from resnest_edge.backends.tensorrt import TensorRTBackend
-from resnest_edge.backends.tensorrt.build import CURRENT
+from resnest_edge.backends.tensorrt.configure import CURRENT
+from resnest_edge.backends.tensorrt.flavours import FLAVOURS
 from resnest_edge.errors import UnavailableError, UsageError
 from resnest_edge.spec import BatchRange, GraphInfo, InputFormat, Precision, QdqStyle, Target
+from tests.backends.fake_cuda import FakeRuntime
 
 FP16 = GraphInfo(
     name="tiny",
@@ -113,6 +115,8 @@ def test_a_machine_without_a_gpu_is_told_so(tmp_path: Path, imports: Callable[[s
         pass
 
     imports("tensorrt", stand_in("10.3.0", ILogger=Base, IProgressMonitor=Base, Builder=no_builder))
+    imports("cuda.bindings.runtime", FakeRuntime())
+    imports("pycuda.driver", None)
     with pytest.raises(UnavailableError, match=r"does not start on this machine \(CUDA initialization failure"):
         TensorRTBackend(Target.TENSORRT).build(tmp_path / "any.onnx", FP16, BuildOptions(), tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -134,6 +138,14 @@ def test_the_cpu_style_is_refused_by_name(target: Target, tmp_path: Path) -> Non
         (Target.TENSORRT, BuildOptions(workspace_mib=0), "workspace"),
         (Target.TENSORRT_RTX, BuildOptions(optimization_level=6), "level 6"),
         (Target.TENSORRT, BuildOptions(optimization_level=-1), "level -1"),
+        (Target.TENSORRT, BuildOptions(dla_core=-1), "no DLA core -1"),
+        (Target.TENSORRT, BuildOptions(version_compatible=True, refittable=True), "cannot be refitted"),
+        (Target.TENSORRT, BuildOptions(version_compatible=True, stripped=True), "cannot be refitted"),
+        (Target.TENSORRT, BuildOptions(timing_cache=Path("/no/such/folder/cache")), "no such folder"),
+        (Target.TENSORRT_RTX, BuildOptions(timing_cache=Path("cache")), "does not take --timing-cache: it times no"),
+        (Target.TENSORRT_RTX, BuildOptions(version_compatible=True), "does not take --version-compatible: its engines"),
+        (Target.TENSORRT_RTX, BuildOptions(hardware_compatibility="ampere-plus"), "--compute-capability names"),
+        (Target.TENSORRT_RTX, BuildOptions(dla_core=0), "have no DLA"),
     ],
 )
 def test_options_are_refused_before_the_runtime_is_needed(
@@ -144,6 +156,17 @@ def test_options_are_refused_before_the_runtime_is_needed(
         TensorRTBackend(target).build(tmp_path / "any.onnx", FP16, options, tmp_path)
 
 
+def test_the_dla_takes_one_batch_size(tmp_path: Path) -> None:
+    info = replace(FP16, batch=BatchRange(1, 2, 8))
+    with pytest.raises(UsageError, match="the DLA takes one batch size, not 1:2:8"):
+        TensorRTBackend(Target.TENSORRT).build(tmp_path / "any.onnx", info, BuildOptions(dla_core=0), tmp_path)
+
+
+def test_every_option_that_is_refused_exists() -> None:
+    names = {field.name for field in fields(BuildOptions)}
+    assert all(set(flavour.refused) <= names for flavour in FLAVOURS.values())
+
+
 @TARGETS
 def test_every_precision_is_taken_and_int8_is_portable_with_fp16_around_it(target: Target) -> None:
     backend = TensorRTBackend(target)
@@ -151,9 +174,3 @@ def test_every_precision_is_taken_and_int8_is_portable_with_fp16_around_it(targe
         backend.check(precision)
     placement = backend.int8_placement()
     assert (placement.style, placement.float_type, placement.weight_bits) == (QdqStyle.PORTABLE, Precision.FP16, 8)
-
-
-@TARGETS
-def test_running_is_refused_as_a_fact_of_this_release(target: Target) -> None:
-    with pytest.raises(UnavailableError, match=r"builds .* engines and does not run them yet"):
-        TensorRTBackend(target).load(Path("engine"), FP16, SessionOptions())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -55,13 +56,14 @@ def convolution(
     kernel: bool = True,
     axis: int = 0,
     activation_scales: int = 1,
+    groups: int = 1,
     type_: int = TensorProto.FLOAT16,
 ) -> bytes:
     """uint8 pixels, a cast, and one convolution of 4 channels, with the parts of its Q/DQ as chosen."""
     float_dtype = helper.tensor_dtype_to_np_dtype(type_)
     constants = {
-        "weight": np.ones((4, 4, 3, 3), float_dtype),
-        "weight.q": np.ones((4, 4, 3, 3), np.int8),
+        "weight": np.ones((4, 4 // groups, 3, 3), float_dtype),
+        "weight.q": np.ones((4, 4 // groups, 3, 3), np.int8),
         "weight.scale": np.full(4, 0.5, float_dtype),
         "weight.zero": np.zeros(4, np.int8),
         "x.scale": np.full(activation_scales, 0.5, float_dtype)[() if activation_scales > 1 else 0],
@@ -77,7 +79,7 @@ def convolution(
         inputs = ["weight.q", "weight.scale", "weight.zero"]
         nodes.append(helper.make_node("DequantizeLinear", inputs, ["weight.dq"], name="weight.dq", axis=axis))
     inputs = ["x.dq" if activation else "x", "weight.dq" if kernel else "weight"]
-    nodes.append(helper.make_node("Conv", inputs, ["logits"], name="stem.conv1", kernel_shape=[3, 3]))
+    nodes.append(helper.make_node("Conv", inputs, ["logits"], name="stem.conv1", kernel_shape=[3, 3], group=groups))
     used = {name for node in nodes for name in node.input}
     graph = helper.make_graph(
         nodes,
@@ -105,6 +107,12 @@ def test_a_quantized_convolution_is_counted_as_int8() -> None:
     assert account.layers["dequantize"] == {"fp16": 2}
     assert account.layers["cast"] == {"fp16": 1}
     assert sum(sum(kind.values()) for kind in account.layers.values()) == network.num_layers
+
+
+@pytest.mark.parametrize(("kernel", "groups", "narrow"), [(True, 1, ()), (True, 2, ("stem.conv1",)), (False, 2, ())])
+def test_narrow_groups_are_named_where_they_are_quantized(kernel: bool, groups: int, narrow: tuple[str, ...]) -> None:
+    info = INFO if kernel else replace(INFO, precision=Precision.FP16, style=None)
+    assert walk(convolution(activation=kernel, kernel=kernel, groups=groups), info).narrow_groups == narrow
 
 
 def test_a_matrix_product_is_quantized_through_the_reshape_that_the_parser_adds() -> None:

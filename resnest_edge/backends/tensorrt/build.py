@@ -12,17 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from resnest_edge.backends.base import BuildOptions
+from resnest_edge.backends.tensorrt.configure import Configuration
 from resnest_edge.backends.tensorrt.flavours import Flavour
 from resnest_edge.backends.tensorrt.library import Messages, load_library, make_logger, make_monitor
 from resnest_edge.backends.tensorrt.walk import Account, walk_network
 from resnest_edge.backends.tensorrt.zero_points import check_zero_points
-from resnest_edge.errors import GraphError, ResnestEdgeError, UnavailableError, UsageError
-from resnest_edge.spec import GraphInfo, InputFormat, Precision, QdqStyle
+from resnest_edge.errors import GraphError, ResnestEdgeError, UnavailableError
+from resnest_edge.spec import GraphInfo, InputFormat, Precision
 
-CURRENT = "current"
-"""Compute capability that stands for the GPU in this machine."""
-
-_MIB = 1 << 20
 _POLL_S = 0.2
 
 # The runtime calls its logger with a lock of its own held, and takes that lock to free a builder. Freed by another
@@ -48,44 +45,14 @@ class Plan:
     warnings: dict[str, int]
 
 
-def check_request(flavour: Flavour, info: GraphInfo, options: BuildOptions) -> None:
-    """Refuse what this flavour does not build, without importing it.
-
-    Raises:
-        UsageError: a Q/DQ style other than ``portable``, or an option out of range or not for this flavour.
-    """
-    if info.style not in (None, QdqStyle.PORTABLE):
-        raise UsageError(
-            f"{flavour.product} quantizes to int8 with zero point 0, and this graph is in the {info.style} Q/DQ style",
-            hint="Export it for this target: --target tensorrt or tensorrt-rtx.",
-        )
-    if options.workspace_mib is not None and options.workspace_mib < 1:
-        raise UsageError(
-            f"a workspace of {options.workspace_mib} MiB is none", hint="Give at least 1, or leave it out."
-        )
-    if options.optimization_level is not None and not 0 <= options.optimization_level <= 5:
-        raise UsageError(f"optimisation level {options.optimization_level} is not known", hint="Use 0 to 5.")
-    capabilities = options.compute_capabilities
-    if capabilities and not flavour.names_gpus:
-        raise UsageError(
-            f"{flavour.product} builds for the GPU it runs on, so no compute capability can be named",
-            hint="Leave --compute-capability out, or use --target tensorrt-rtx.",
-        )
-    if len(set(capabilities)) < len(capabilities):
-        raise UsageError("name each compute capability once")
-    if CURRENT in capabilities and len(capabilities) > 1:
-        raise UsageError(f"compute capability {CURRENT!r} cannot be combined with others")
-
-
 def build_plan(flavour: Flavour, graph: Path, info: GraphInfo, options: BuildOptions) -> Plan:
-    """Build a typed graph; Ctrl-C ends it after the builder's current step.
+    """Build a typed graph for a request that was checked; Ctrl-C ends it after the builder's current step.
 
     Raises:
-        UsageError: as :func:`check_request`, or a compute capability this version does not know.
+        UsageError: an option that this version does not have.
         UnavailableError: the runtime is not here, or does not start on this machine.
         GraphError: the graph cannot be parsed or built, or is not what ``info`` says.
     """
-    check_request(flavour, info, options)
     library = load_library(flavour)
     stop = threading.Event()
     build = _Build(flavour, library, graph, info, options, stop)
@@ -123,21 +90,22 @@ class _Build:
         self._graph, self._info, self._options = graph, info, options
         self._messages = Messages()
         self._logger = make_logger(library, self._messages)
-        self._monitor = make_monitor(library, stop)
+        self._monitor = make_monitor(library, stop, options.progress)
 
     def run(self) -> Plan:
-        capabilities = [_capability(self._library, text) for text in self._options.compute_capabilities]
         builder = self._make_builder()
         network = builder.create_network(1 << int(self._library.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+        configuration = Configuration(self._flavour, self._library, builder, self._options, self._messages)
         parser = self._parse(network)  # owns the weights, so it has to live until the engine is built
         self._check_interface(network)
         account = walk_network(self._library, network, self._info)
-        config = self._configure(builder, network, capabilities)
-        plan = builder.build_serialized_network(network, config)
+        self._configure(configuration, builder, network)
+        plan = builder.build_serialized_network(network, configuration.config)
         del parser
         if plan is None:
             raise self._failure()
-        return Plan(bytes(plan), account, self._settings(config), dict(self._messages.warnings))
+        configuration.write_cache()
+        return Plan(bytes(plan), account, configuration.settings(), dict(self._messages.warnings))
 
     def _make_builder(self) -> Any:
         try:
@@ -166,78 +134,39 @@ class _Build:
 
     def _check_interface(self, network: Any) -> None:
         shapes = [tuple(network.get_input(index).shape) for index in range(network.num_inputs)]
-        expected = _input_shape(self._info, -1)
+        expected = input_shape(self._info, -1)
         if shapes != [expected]:
             raise GraphError(
                 f"its inputs are {shapes}, and {[expected]} was announced (batch {self._info.batch})", where=self._graph
             )
 
-    def _configure(self, builder: Any, network: Any, capabilities: list[Any]) -> Any:
-        options, config = self._options, builder.create_builder_config()
+    def _configure(self, configuration: Configuration, builder: Any, network: Any) -> None:
+        config, batch = configuration.config, self._info.batch
         config.progress_monitor = self._monitor
-        config.clear_flag(self._library.BuilderFlag.TF32)  # on by default: FP32 with ten bits of mantissa
-        if options.workspace_mib is not None:
-            config.set_memory_pool_limit(self._library.MemoryPoolType.WORKSPACE, options.workspace_mib * _MIB)
-        if options.optimization_level is not None:
-            config.builder_optimization_level = options.optimization_level
-        if capabilities:
-            config.num_compute_capabilities = len(capabilities)
-            if not all(config.set_compute_capability(member, index) for index, member in enumerate(capabilities)):
-                raise self._failure()
-        batch = self._info.batch
+        if not configuration.name_gpus():
+            raise self._failure()
+        configuration.use_dla(builder, network, self._info)
+        configuration.read_cache()
         if not batch.fixed:
             profile = builder.create_optimization_profile()
             sizes = (batch.minimum, batch.optimum, batch.maximum)
-            profile.set_shape(network.get_input(0).name, *(_input_shape(self._info, size) for size in sizes))
+            profile.set_shape(network.get_input(0).name, *(input_shape(self._info, size) for size in sizes))
             if config.add_optimization_profile(profile) < 0:
                 raise self._failure()
-        return config
-
-    def _settings(self, config: Any) -> dict[str, Any]:
-        settings = {
-            "workspace_mib": config.get_memory_pool_limit(self._library.MemoryPoolType.WORKSPACE) // _MIB,
-            "optimization_level": config.builder_optimization_level,
-        }
-        if self._flavour.names_gpus:
-            members = [config.get_compute_capability(index) for index in range(config.num_compute_capabilities)]
-            settings["compute_capabilities"] = [_capability_text(member.name) for member in members]
-        return settings
 
     def _failure(self) -> ResnestEdgeError:
         reason = "; ".join(dict.fromkeys(_plain(text) for text in self._messages.errors)) or "it gave no reason"
-        if CURRENT in self._options.compute_capabilities and "cuda" in reason.lower():
-            return UnavailableError(
-                f"there is no GPU here whose compute capability could be taken ({reason})",
-                hint="Name one, such as --compute-capability 8.9, or none for all from Ampere on.",
-            )
         limited = self._options.workspace_mib and any(word in reason for word in ("OutOfMemory", "workspace"))
         hint = "Give a larger --workspace, or none." if limited else None
+        if self._flavour.names_gpus and (self._options.refittable or self._options.stripped) and "CUDA" in reason:
+            hint = "Refittable and stripped engines are built on a machine with a GPU."  # seen with 1.7.1
         return GraphError(f"{self._flavour.product} cannot build this graph ({reason})", where=self._graph, hint=hint)
 
 
-def _input_shape(info: GraphInfo, batch: int) -> tuple[int, ...]:
+def input_shape(info: GraphInfo, batch: int) -> tuple[int, ...]:
     """Shape of ``images``; ``batch`` stands where the graph leaves it open."""
     first, side = info.batch.minimum if info.batch.fixed else batch, info.image_size
     return (first, side, side, 3) if info.input_format is InputFormat.UINT8_NHWC else (first, 3, side, side)
-
-
-def _capability(library: Any, text: str) -> Any:
-    """The vendor's member for ``8.9`` or ``current``.
-
-    Raises:
-        UsageError: this version does not build for it, naming those it does.
-    """
-    members = {_capability_text(name): value for name, value in library.ComputeCapability.__members__.items()}
-    members.pop("none", None)
-    if text not in members:
-        known = ", ".join(members)
-        raise UsageError(f"compute capability {text!r} is not one this version builds for", hint=f"Use {known}.")
-    return members[text]
-
-
-def _capability_text(name: str) -> str:
-    """``SM89`` as ``8.9``; the others in lower case."""
-    return re.sub(r"^sm(\d+)(\d)$", r"\1.\2", name.lower())
 
 
 def _parser_reason(error: Any) -> str:

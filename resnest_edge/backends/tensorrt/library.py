@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import threading
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from resnest_edge.backends.tensorrt.flavours import Flavour
@@ -47,6 +48,10 @@ class Messages:
         self.errors: list[str] = []
         self.warnings: Counter[str] = Counter()
 
+    def reason(self) -> str:
+        """The errors so far, each once, for a message."""
+        return "; ".join(dict.fromkeys(self.errors)) or "it gave no reason"
+
     def add(self, severity: str, text: str) -> None:
         """Keep one message; ``severity`` is the vendor's word."""
         if severity in ("ERROR", "INTERNAL_ERROR"):
@@ -68,18 +73,31 @@ def make_logger(library: Any, messages: Messages) -> Any:
     return Logger()
 
 
-def make_monitor(library: Any, stop: threading.Event) -> Any:
-    """The vendor's ``IProgressMonitor`` that ends a build after its current step once ``stop`` is set."""
+def make_monitor(library: Any, stop: threading.Event, progress: Callable[[str, int, int | None], None] | None) -> Any:
+    """The vendor's ``IProgressMonitor``: tells ``progress``, and ends a build once ``stop`` is set.
+
+    The runtime calls it from its own threads, for phases within phases; each is a stage under its own name.
+    """
 
     class Monitor(library.IProgressMonitor):  # type: ignore[misc]  # the bindings carry no types
         def __init__(self) -> None:
             library.IProgressMonitor.__init__(self)
+            self._totals: dict[str, int] = {}
+            self._told: set[str] = set()
 
-        def phase_start(self, *_: Any) -> None: ...
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:  # noqa: ARG002
+            self._totals[phase_name] = num_steps
 
-        def phase_finish(self, *_: Any) -> None: ...
+        def phase_finish(self, phase_name: str) -> None:
+            total = self._totals.pop(phase_name, 1)
+            if progress is not None and phase_name in self._told:
+                progress(phase_name, total, total)
 
-        def step_complete(self, *_: Any) -> bool:
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            total = self._totals.get(phase_name)
+            if progress is not None and total is not None and total > 1:  # phases without steps stay silent
+                self._told.add(phase_name)
+                progress(phase_name, min(step + 1, total), total)
             return not stop.is_set()
 
     return Monitor()

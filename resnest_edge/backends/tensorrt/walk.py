@@ -26,10 +26,13 @@ class Account:
     Attributes:
         layers: per kind of layer, how many give each type: ``{"activation": {"fp16": 115}}``.
         matrix_layers: convolutions and matrix products per precision; ``int8`` where both operands are dequantized.
+        narrow_groups: INT8 convolutions whose groups are not a multiple of 4 channels wide, which INT8 kernels want
+            (TensorRT issues 1409 and 4529): they may run slower than FP16, or in it.
     """
 
     layers: dict[str, dict[str, int]]
     matrix_layers: dict[str, int]
+    narrow_groups: tuple[str, ...] = ()
 
 
 def walk_network(library: Any, network: Any, info: GraphInfo) -> Account:
@@ -47,6 +50,7 @@ def walk_network(library: Any, network: Any, info: GraphInfo) -> Account:
     """
     walk = _Walk(library, network)
     matrix: Counter[str] = Counter()
+    narrow: list[str] = []
     kinds: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for layer in walk.layers:
         walk.check_uint8(layer)
@@ -55,6 +59,7 @@ def walk_network(library: Any, network: Any, info: GraphInfo) -> Account:
         kinds[layer.type.name.lower()][precision] += 1
         if walk.is_matrix(layer):
             matrix[precision] += 1
+            narrow += [layer.name] * (precision == Precision.INT8.value and walk.has_narrow_groups(layer))
         if precision not in walk.announced(layer, info):
             raise GraphError(
                 f"{layer.name} computes in {precision}, and the graph was announced as {_announcement(info)}",
@@ -62,7 +67,8 @@ def walk_network(library: Any, network: Any, info: GraphInfo) -> Account:
             )
     if info.precision is Precision.INT8 and not matrix[Precision.INT8.value]:
         raise GraphError("announced as int8, and none of its convolutions is quantized", where=info.name, hint=_HINT)
-    return Account({kind: dict(sorted(kinds[kind].items())) for kind in sorted(kinds)}, dict(sorted(matrix.items())))
+    layers = {kind: dict(sorted(kinds[kind].items())) for kind in sorted(kinds)}
+    return Account(layers, dict(sorted(matrix.items())), tuple(narrow))
 
 
 class _Walk:
@@ -77,6 +83,15 @@ class _Walk:
     def is_matrix(self, layer: Any) -> bool:
         """Whether this is a convolution or a matrix product."""
         return layer.type in (self._kind.CONVOLUTION, self._kind.DECONVOLUTION, self._kind.MATRIX_MULTIPLY)
+
+    def has_narrow_groups(self, layer: Any) -> bool:
+        """Whether this is a grouped convolution whose groups are not a multiple of 4 channels wide."""
+        if layer.type != self._kind.CONVOLUTION:
+            return False
+        tensor = layer.get_input(0)
+        layer.__class__ = self._library.IConvolutionLayer
+        groups = int(layer.num_groups)
+        return groups > 1 and int(tensor.shape[1]) // groups % 4 != 0
 
     def precision(self, layer: Any) -> str:
         """Our word for what a layer computes in: the type it gives, or int8 for a matrix layer between Q/DQ.

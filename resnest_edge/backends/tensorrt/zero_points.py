@@ -1,15 +1,14 @@
 """Element types of an ONNX file's zero points, read without the onnx package, which a device need not have.
 
 TensorRT's parser turns uint8 zero points into int8 ones with no more than a warning, so that values above 127 clip,
-and its network no longer tells. Field numbers are those of ``onnx.proto``, the encoding is that of Protocol Buffers
-(protobuf.dev, "Encoding").
+and its network no longer tells. Field numbers are those of ``onnx.proto``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
+from resnest_edge.backends.onnx_wire import fields, parts, texts
 from resnest_edge.errors import GraphError
 
 _MODEL_GRAPH = 7
@@ -31,9 +30,9 @@ def check_zero_points(model: bytes, where: Path) -> None:
         GraphError: a zero point is missing or not int8, naming its node; or this is not ONNX.
     """
     try:
-        graph = next(_parts(memoryview(model), _MODEL_GRAPH))
-        types = dict(_typed_name(tensor) for tensor in _parts(graph, _GRAPH_INITIALIZER))
-        nodes = [_node(node) for node in _parts(graph, _GRAPH_NODE)]
+        graph = next(parts(memoryview(model), _MODEL_GRAPH))
+        types = dict(_typed_name(tensor) for tensor in parts(graph, _GRAPH_INITIALIZER))
+        nodes = [_node(node) for node in parts(graph, _GRAPH_NODE)]
     except (StopIteration, IndexError, ValueError) as exc:
         raise GraphError("this is not an ONNX model", where=where) from exc
     for operator, name, inputs in nodes:
@@ -49,51 +48,11 @@ def check_zero_points(model: bytes, where: Path) -> None:
 
 def _node(message: memoryview) -> tuple[str, str, list[str]]:
     """Operator, name and inputs of one node."""
-    operator, name = (next(_texts(message, number), "") for number in (_NODE_OPERATOR, _NODE_NAME))
-    return operator, name, list(_texts(message, _NODE_INPUT))
+    operator, name = (next(texts(message, number), "") for number in (_NODE_OPERATOR, _NODE_NAME))
+    return operator, name, list(texts(message, _NODE_INPUT))
 
 
 def _typed_name(tensor: memoryview) -> tuple[str, int]:
     """Name and element type of one constant."""
-    kind = next((value for number, value, _ in _fields(tensor) if number == _TENSOR_TYPE), 0)
-    return next(_texts(tensor, _TENSOR_NAME), ""), kind
-
-
-def _texts(message: memoryview, wanted: int) -> Iterator[str]:
-    return (str(part, "utf-8") for part in _parts(message, wanted))
-
-
-def _parts(message: memoryview, wanted: int) -> Iterator[memoryview]:
-    return (part for number, _, part in _fields(message) if number == wanted)
-
-
-def _fields(message: memoryview) -> Iterator[tuple[int, int, memoryview]]:
-    """Each field as (number, value, bytes): a value for varints, bytes for strings and messages, neither for others."""
-    position = 0
-    while position < len(message):
-        key, position = _varint(message, position)
-        number, wire_type = key >> 3, key & 7
-        value, length = 0, 0
-        if wire_type == 0:
-            value, position = _varint(message, position)
-        elif wire_type == 2:
-            length, position = _varint(message, position)
-        elif wire_type in (1, 5):
-            length = 8 if wire_type == 1 else 4
-        else:
-            raise ValueError(f"wire type {wire_type}")
-        if position + length > len(message):
-            raise ValueError("a field ends beyond its message")
-        yield number, value, message[position : position + length]
-        position += length
-
-
-def _varint(message: memoryview, position: int) -> tuple[int, int]:
-    """A base-128 number and the position behind it."""
-    value, shift = 0, 0
-    while True:
-        byte = message[position]
-        value |= (byte & 0x7F) << shift
-        position, shift = position + 1, shift + 7
-        if byte < 0x80:
-            return value, position
+    kind = next((value for number, value, _ in fields(tensor) if number == _TENSOR_TYPE), 0)
+    return next(texts(tensor, _TENSOR_NAME), ""), kind
