@@ -28,6 +28,9 @@ TOOLS = (
 )
 _VNNI = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 _BF16 = frozenset({"avx512_bf16", "amx_bf16"})
+_L4T = re.compile(r"^# R(\d+) \(release\), REVISION: ([0-9.]+)", re.MULTILINE)
+_JETPACKS = {"36.3.0": "6.0", "36.4.0": "6.1", "36.4.3": "6.2", "36.4.4": "6.2.1", "39.2.0": "7.2", "39.2.1": "7.2.1"}
+_JETPACK_MAJORS = {"35": "5", "36": "6", "38": "7", "39": "7"}
 
 
 @lru_cache(maxsize=1)
@@ -88,6 +91,46 @@ def cpu_isa() -> list[str]:
     return [name for name in order if name in cpu_features()]
 
 
+def jetson(root: Path = Path("/")) -> dict[str, str] | None:
+    """What Jetson this is, from the files that Jetson Linux installs; None on any other machine.
+
+    Returns:
+        ``board``, ``l4t`` (the release of Jetson Linux, such as ``36.4.3``), and ``jetpack``: exact where the package
+        ``nvidia-jetpack`` is installed, else what that release belongs to.
+    """
+    found = _L4T.search(_text(root / "etc/nv_tegra_release"))
+    if found is None:
+        return None
+    l4t = f"{found.group(1)}.{found.group(2)}"
+    package = re.search(
+        r"^Package: nvidia-jetpack\n(?:\S.*\n| .*\n)*?Version: ([0-9.]+)", _dpkg_status(root), re.MULTILINE
+    )
+    board = _text(root / "proc/device-tree/model").strip("\0\n ")
+    return {
+        "board": board or "unknown",
+        "l4t": l4t,
+        "jetpack": package.group(1) if package else jetpack_of(l4t),
+    }
+
+
+def jetpack_of(l4t: str) -> str:
+    """The JetPack that a release of Jetson Linux belongs to, as exactly as NVIDIA's JetPack archive tells it."""
+    exact = next((jetpack for release, jetpack in _JETPACKS.items() if l4t == release), None)
+    major = _JETPACK_MAJORS.get(l4t.partition(".")[0])
+    return exact or (f"{major}.x" if major else f"unknown (Jetson Linux {l4t})")
+
+
+def _dpkg_status(root: Path) -> str:
+    return _text(root / "var/lib/dpkg/status")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
 def tool_versions() -> dict[str, str]:
     """Versions of the installed packages that an engine or a figure depends on."""
     versions = {"python": platform.python_version()}
@@ -108,5 +151,6 @@ def describe() -> dict[str, Any]:
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "os": f"{platform.system()} {platform.release()}",
         "architecture": platform.machine(),
+        **(jetson() or {}),
         "versions": tool_versions(),
     }

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from resnest_edge.cli import options
-from resnest_edge.cli.console import number, print_json, print_table, progress_bars, warn
+from resnest_edge.cli.console import note, number, print_json, print_table, progress_bars, warn
 
 Batches = Annotated[
     list[int] | None,
@@ -62,7 +62,10 @@ def command(
     if json:
         print_json(value)
         return
-    print_table("Speed", _COLUMNS, [_cells(row) for row in value["results"]])
+    _print_speed(value["results"])
+    for row in value["results"]:
+        if row["trtexec"] is not None:
+            note(f"{row['bundle']} at batch {row['batch']}, with the runtime's own tool: {row['trtexec']}")
     print_table(
         f"Throughput against {bundles[0]}",
         ("Bundle", "Batch", "Streams", "Ratio", "Rounds' range"),
@@ -71,6 +74,7 @@ def command(
 
 
 _COLUMNS = ("Bundle", "Precision", "Batch", "Streams", "p50, ms", "p90", "p95", "p99", "Images/s", "CV, %", "RSS, MiB")
+_POWER_COLUMNS = ("W", "Images/J")
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
@@ -85,6 +89,22 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         "–" if row["cv"] is None else number(100 * row["cv"], 1),
         number(row["peak_rss_mib"], 0),
     )
+
+
+def _print_speed(results: list[dict[str, Any]]) -> None:
+    """The power columns are there when anything told power, and a line says what did, or why nothing could."""
+    told = any(row["power_w"] is not None for row in results)
+    power = [(number(row["power_w"], 1), number(row["images_per_joule"])) if told else () for row in results]
+    columns = (*_COLUMNS, *_POWER_COLUMNS) if told else _COLUMNS
+    print_table("Speed", columns, [(*_cells(row), *cells) for row, cells in zip(results, power, strict=True)])
+    _tell_power(results)
+
+
+def _tell_power(results: list[dict[str, Any]]) -> None:
+    for source in dict.fromkeys(row["power_source"] for row in results if row["power_source"]):
+        note(f"Power: {source}.")
+    for reason in dict.fromkeys(row["power_reason"] for row in results if row["power_reason"]):
+        note(f"No power figures: {reason}.")
 
 
 def _ratio(row: dict[str, Any]) -> tuple[str, ...]:

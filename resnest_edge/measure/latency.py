@@ -11,7 +11,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,9 @@ import numpy as np
 
 from resnest_edge.errors import UsageError
 from resnest_edge.measure.frames import Frames
+from resnest_edge.measure.power import Sampler
+from resnest_edge.measure.power_sources import find_meter
+from resnest_edge.measure.power_state import power_state
 from resnest_edge.measure.process import WorkerProcess
 from resnest_edge.measure.summary import BenchmarkResult, Ratio, Slice, find_warnings, ratios, summarise
 
@@ -130,15 +133,19 @@ def benchmark(
     with contextlib.ExitStack() as stack:
         saved = stack.enter_context(_saved(frames))
         workers = [stack.enter_context(WorkerProcess(name)) for name in names]
+        meters = _meters(subjects, stack)
         loaded = [
             _load(worker, subject, plan, opener, saved, steps)
             for worker, subject in zip(workers, subjects, strict=True)
         ]
-        slices = _rounds(workers, plan, steps)
+        slices = _rounds(workers, plan, steps, meters)
         final = [worker.ask({"do": "finish"}, plan.timeout) for worker in workers]
+        powers = [meter.told() for meter in meters]
     results = [
-        summarise(subject.name, subject.target, cell, slices[index, place], loaded[index][place], final[index], place)
-        for index, subject in enumerate(subjects)
+        summarise(
+            subject.name, subject.target, cell, slices[index, place], loaded[index][place], final[index], place, told
+        )
+        for index, (subject, told) in enumerate(zip(subjects, powers, strict=True))
         for place, cell in enumerate(plan.cells)
     ]
     return Benchmark(
@@ -168,7 +175,18 @@ def _conditions(plan: Plan, frames: Frames | None) -> dict[str, Any]:
         "affinity": affinity,
         "load_average": round(os.getloadavg()[0], 2),
         "input": "random" if frames is None else f"{len(frames)} images",
+        "power": power_state(),
     }
+
+
+def _meters(subjects: Sequence[Subject], stack: contextlib.ExitStack) -> list[Sampler]:
+    """A power sampler for each bundle: one for all that run on the GPU, one for all that run on the CPU."""
+    samplers: dict[bool, Sampler] = {}
+    for subject in subjects:
+        gpu = subject.target.startswith("tensorrt")
+        if gpu not in samplers:
+            samplers[gpu] = stack.enter_context(Sampler(*find_meter(gpu)))
+    return [samplers[subject.target.startswith("tensorrt")] for subject in subjects]
 
 
 @contextlib.contextmanager
@@ -198,7 +216,9 @@ def _load(
     return opened
 
 
-def _rounds(workers: Sequence[WorkerProcess], plan: Plan, steps: _Steps) -> dict[tuple[int, int], list[Slice]]:
+def _rounds(
+    workers: Sequence[WorkerProcess], plan: Plan, steps: _Steps, meters: Sequence[Sampler]
+) -> dict[tuple[int, int], list[Slice]]:
     """Measure; the slices of each (bundle, cell), one a round."""
     slices: dict[tuple[int, int], list[Slice]] = {
         key: [] for key in product(range(len(workers)), range(len(plan.cells)))
@@ -207,7 +227,9 @@ def _rounds(workers: Sequence[WorkerProcess], plan: Plan, steps: _Steps) -> dict
     for _ in range(plan.rounds):
         for cell in order.permutation(len(plan.cells)).tolist():
             for index in order.permutation(len(workers)).tolist():
-                slices[index, cell].append(_slice(workers[index], cell, plan.seconds, plan.timeout))
+                mark = meters[index].mark()
+                measured = _slice(workers[index], cell, plan.seconds, plan.timeout)
+                slices[index, cell].append(replace(measured, energy=meters[index].since(mark)))
                 steps.one_more()
     return slices
 

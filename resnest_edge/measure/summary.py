@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from resnest_edge.measure.power import Energy, PowerSource, mean_watts
+from resnest_edge.measure.power_state import state_warnings
+
 BUSY_LOAD_PER_CORE = 0.5
 """Load average per core from which on a machine counts as busy."""
 
@@ -19,11 +22,15 @@ _FEW_SAMPLES = 100  # below this, p99 is little more than the largest sample
 
 @dataclass(frozen=True)
 class Slice:
-    """One uninterrupted measurement: latencies of its inferences, time from first submit to last result, images."""
+    """One uninterrupted measurement: latencies of its inferences, time from first submit to last result, images.
+
+    ``energy`` is what the machine's counter told meanwhile, where there is one.
+    """
 
     latencies_ms: list[float]
     seconds: float
     images: int
+    energy: Energy | None = None
 
     @property
     def images_per_second(self) -> float:
@@ -50,6 +57,11 @@ class BenchmarkResult:
         load_seconds: time to load the session; a process's first includes importing the runtime.
         settings: what the runtime reports.
         timings_ms: medians of the runtime's own clocks, under its names.
+        power_w: mean power while it ran; None where nothing tells it.
+        images_per_joule: images per second over that power.
+        power_source: what told the power, and of what; None where nothing does.
+        power_reason: why nothing does.
+        trtexec: the command that repeats the figure with the runtime's own tool; None for runtimes without one.
     """
 
     bundle: str
@@ -66,6 +78,11 @@ class BenchmarkResult:
     load_seconds: float
     settings: dict[str, Any]
     timings_ms: dict[str, float]
+    power_w: float | None = None
+    images_per_joule: float | None = None
+    power_source: str | None = None
+    power_reason: str | None = None
+    trtexec: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -103,6 +120,7 @@ def summarise(
     loaded: Mapping[str, Any],
     final: Mapping[str, Any],
     place: int,
+    power: PowerSource | None = None,
 ) -> BenchmarkResult:
     """Pool the slices of one bundle and (batch, streams).
 
@@ -114,7 +132,10 @@ def summarise(
         loaded: the worker's answer to loading this cell.
         final: the worker's last answer.
         place: which of the worker's cells this is.
+        power: what told the slices' energy, or why nothing did.
     """
+    watts = mean_watts([part.energy for part in slices])
+    speed = sum(part.images for part in slices) / sum(part.seconds for part in slices)
     latencies = np.concatenate([np.asarray(part.latencies_ms) for part in slices])
     return BenchmarkResult(
         bundle=bundle,
@@ -123,7 +144,7 @@ def summarise(
         batch=cell[0],
         streams=cell[1],
         latency_ms=percentiles(latencies.tolist()),
-        images_per_second=sum(part.images for part in slices) / sum(part.seconds for part in slices),
+        images_per_second=speed,
         cv=variation([part.images_per_second for part in slices]),
         peak_rss_mib=final["peak_rss_mib"],
         samples=len(latencies),
@@ -131,6 +152,10 @@ def summarise(
         load_seconds=loaded["load_seconds"],
         settings=loaded["settings"],
         timings_ms=final["timings"][place],
+        power_w=watts,
+        images_per_joule=speed / watts if watts else None,
+        power_source=power.source if power else None,
+        power_reason=power.reason if power else None,
     )
 
 
@@ -170,14 +195,17 @@ def find_warnings(results: Sequence[BenchmarkResult], conditions: Mapping[str, A
     load, cores = conditions["load_average"], conditions["cores"]
     if load > BUSY_LOAD_PER_CORE * cores:
         found.append(f"The machine was busy when the measurement began: load average {load:.2f} on {cores} cores")
-    unstable = [(result.cv, _where(result)) for result in results if result.cv is not None and result.cv > UNSTABLE_CV]
+    found += state_warnings(conditions.get("power", {}))
+    unstable = [
+        (result.cv, describe_result(result)) for result in results if result.cv is not None and result.cv > UNSTABLE_CV
+    ]
     if unstable:
         cv, where = max(unstable)
         found.append(
             f"Throughput varies by more than {100 * UNSTABLE_CV:.1f} % from round to round in {len(unstable)} of "
             f"{len(results)} measurements, most in {where}: by {100 * cv:.1f} %; ratios are taken within a round"
         )
-    few = [(result.samples, _where(result)) for result in results if result.samples < _FEW_SAMPLES]
+    few = [(result.samples, describe_result(result)) for result in results if result.samples < _FEW_SAMPLES]
     if few:
         samples, where = min(few)
         found.append(
@@ -187,6 +215,7 @@ def find_warnings(results: Sequence[BenchmarkResult], conditions: Mapping[str, A
     return tuple(found)
 
 
-def _where(result: BenchmarkResult) -> str:
+def describe_result(result: BenchmarkResult) -> str:
+    """Which bundle, batch size and streams a result is of, for a sentence."""
     streams = "" if result.streams == 1 else f", {result.streams} streams"
     return f"{result.bundle} at batch {result.batch}{streams}"

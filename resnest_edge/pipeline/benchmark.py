@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from resnest_edge.bundle import open_bundle
+from resnest_edge.backends.tensorrt.trtexec import dialect, run_command, timing_warnings
+from resnest_edge.bundle import Bundle, open_bundle
 from resnest_edge.errors import UsageError
 from resnest_edge.images import iter_batches
 from resnest_edge.measure.latency import Benchmark, Plan, Subject, benchmark
+from resnest_edge.measure.summary import describe_result
 from resnest_edge.pipeline.pictures import first, open_pictures
 from resnest_edge.pipeline.progress import Progress, silent
+from resnest_edge.spec import Target
 
 OPENER = "resnest_edge.pipeline.runtimes:open_session"
 _FRAMES = 32
@@ -42,10 +46,32 @@ def benchmark_paths(
         pictures = first(open_pictures(images, None), _FRAMES)
         frames = np.concatenate([batch.images for batch in iter_batches(pictures, manifest.preprocessing, _FRAMES)])
     subjects = [Subject(str(bundle.path), bundle.path, bundle.manifest.target.value) for bundle in bundles]
-    return benchmark(
+    measured = benchmark(
         subjects,
         plan,
         opener=OPENER,
         frames=frames,
         on_progress=lambda done, total: progress("benchmark", done, total),
     )
+    return with_trtexec(measured, {str(bundle.path): bundle for bundle in bundles})
+
+
+def with_trtexec(measured: Benchmark, bundles: Mapping[str, Bundle]) -> Benchmark:
+    """Add to TensorRT's results the `trtexec` command that repeats each, and to the warnings what trtexec would say."""
+    results, found = [], []
+    for result in measured.results:
+        manifest = bundles[result.bundle].manifest
+        if manifest.target not in (Target.TENSORRT, Target.TENSORRT_RTX):
+            results.append(result)
+            continue
+        command = run_command(
+            dialect(manifest.target, manifest.runtime),
+            str(bundles[result.bundle].engine),
+            manifest.info,
+            batch=result.batch,
+            streams=result.streams,
+            cuda_graph=bool(result.settings.get("cuda_graph", True)),
+        )
+        results.append(replace(result, trtexec=command))
+        found += [f"{text} ({describe_result(result)})" for text in timing_warnings(result.timings_ms)]
+    return replace(measured, results=tuple(results), warnings=(*measured.warnings, *found))
