@@ -1,0 +1,1 @@
+"""A bundle laid out as another program wants it: one file a program."""
