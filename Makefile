@@ -66,6 +66,14 @@ test: setup ## Run the tests that need no GPU and no patience
 test-full: setup ## Run every test that needs no GPU
 	$(BIN)/python -m pytest -m "not gpu"
 
+GPU ?= here
+GPU_ARGS ?=
+
+.PHONY: gpu-check
+gpu-check: setup ## With an NVIDIA GPU: test engines, measure into reports/gpu-NAME (GPU=NAME, GPU_ARGS='--variant ...')
+	$(BIN)/python -m pytest -m gpu tests/gpu
+	$(BIN)/python benchmarks/gpu.py --name "$(GPU)" $(GPU_ARGS)
+
 .PHONY: test-core
 test-core: ## Install without extras into .venv-core (PYTHON=python3.13 chooses) and test what must work so
 	@$(call new_venv,$(CORE_VENV))

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from resnest_edge.bundle import Bundle, open_bundle
     from resnest_edge.errors import ResnestEdgeError
     from resnest_edge.images import transform
-    from resnest_edge.pipeline.build import BuildRequest, build
+    from resnest_edge.pipeline.build import build
+    from resnest_edge.pipeline.plan import BuildRequest
     from resnest_edge.pipeline.runtimes import open_session as load
     from resnest_edge.spec import BatchRange, Form, InputFormat, Precision, Preprocessing, Target
 
@@ -44,7 +45,7 @@ __all__ = [
 
 _HOMES = {
     "BatchRange": "resnest_edge.spec",
-    "BuildRequest": "resnest_edge.pipeline.build",
+    "BuildRequest": "resnest_edge.pipeline.plan",
     "Bundle": "resnest_edge.bundle",
     "Form": "resnest_edge.spec",
     "InputFormat": "resnest_edge.spec",

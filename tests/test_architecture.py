@@ -33,6 +33,8 @@ OWNED: dict[str, set[str]] = {
     "pipeline.typed": ONNX,
     "pipeline.calibrated": ONNX,
     "pipeline.calibrate": ONNX,
+    "pipeline.probe": ONNX,
+    "pipeline.sensitivity": ONNX,
     "training": {"torch", "safetensors"},
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from resnest_edge.errors import ScalesError
 from resnest_edge.files import write_atomically
 from resnest_edge.spec import QdqStyle
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class TensorRange:
 
 @dataclass(frozen=True)
 class Scales:
-    """Ranges of a graph's activation tensors.
+    """What calibration learned of a graph: the ranges of its activation tensors, and how its biases are corrected.
 
     Attributes:
         graph_digest: SHA-256 of the FP32 core graph that was calibrated.
@@ -37,6 +37,8 @@ class Scales:
         method: how ``low`` and ``high`` were chosen.
         style: the Q/DQ style they were chosen for.
         ranges: per tensor name.
+        corrections: per layer, what is taken from its bias, a value for each output channel; empty without correction.
+        weight_bits: the width of the weights that ``corrections`` were measured with; None without correction.
     """
 
     graph_digest: str
@@ -45,12 +47,14 @@ class Scales:
     method: str
     style: QdqStyle
     ranges: Mapping[str, TensorRange]
+    corrections: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    weight_bits: int | None = None
 
-    def check_graph(self, graph_digest: str, style: QdqStyle) -> None:
+    def check_graph(self, graph_digest: str, style: QdqStyle, weight_bits: int) -> None:
         """Refuse scales that belong to something else.
 
         Raises:
-            ScalesError: made for another graph or another Q/DQ style.
+            ScalesError: made for another graph, another Q/DQ style, or weights of another width.
         """
         if self.graph_digest != graph_digest:
             raise ScalesError(
@@ -61,6 +65,11 @@ class Scales:
             raise ScalesError(
                 f"these scales are for the {self.style} Q/DQ style, this build needs {style}",
                 hint="Calibrate again for this target.",
+            )
+        if self.weight_bits not in (None, weight_bits):
+            raise ScalesError(
+                f"these bias corrections are for {self.weight_bits}-bit weights, this build writes {weight_bits} bits",
+                hint=f"Calibrate again for this target, or build with --weight-bits {self.weight_bits}.",
             )
 
     def save(self, path: Path) -> None:
@@ -81,6 +90,7 @@ class Scales:
                 raise ScalesError(f"schema {value['schema']} is not {SCHEMA}", where=path, hint="Calibrate again.")
             if int(value["images"]) < 1:
                 raise ValueError("no image was seen")
+            corrections = {str(name): _read_shift(values) for name, values in value["corrections"].items()}
             ranges = {str(name): _read_range(entry) for name, entry in value["ranges"].items()}
             return cls(
                 graph_digest=str(value["graph_digest"]),
@@ -89,9 +99,18 @@ class Scales:
                 method=str(value["method"]),
                 style=QdqStyle(value["style"]),
                 ranges=ranges,
+                corrections=corrections,
+                weight_bits=None if value["weight_bits"] is None else int(value["weight_bits"]),
             )
         except (OSError, KeyError, TypeError, ValueError, OverflowError, AttributeError, RecursionError) as exc:
             raise ScalesError(f"this is not a scales file ({exc})", where=path, hint="Calibrate again.") from exc
+
+
+def _read_shift(values: Any) -> tuple[float, ...]:
+    shift = tuple(float(value) for value in values)
+    if not all(math.isfinite(value) for value in shift):
+        raise ValueError("a bias correction is not finite")
+    return shift
 
 
 def _read_range(entry: Mapping[str, Any]) -> TensorRange:

@@ -6,7 +6,19 @@ from typing import Annotated
 
 import typer
 
-from resnest_edge.cli import benchmark, build, calibrate, doctor, evaluate, export, models, report
+from resnest_edge.cli import (
+    benchmark,
+    build,
+    calibrate,
+    doctor,
+    evaluate,
+    export,
+    inspect,
+    models,
+    package,
+    report,
+    sensitivity,
+)
 
 app = typer.Typer(
     name="resnest-edge",
@@ -35,5 +47,5 @@ def _root(
     """From a ResNeSt checkpoint to an engine whose speed and accuracy were measured."""
 
 
-for module in (doctor, models, export, calibrate, build, evaluate, benchmark, report):
+for module in (doctor, models, export, calibrate, build, evaluate, benchmark, sensitivity, inspect, report, package):
     app.command(name=module.__name__.rpartition(".")[2])(module.command)

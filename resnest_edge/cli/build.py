@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from resnest_edge.cli import options
 from resnest_edge.cli.console import interval, note, number, print_json, print_table, progress_bars, stacked, warn
-from resnest_edge.spec import Form, InputFormat
+from resnest_edge.errors import UsageError
+from resnest_edge.spec import Form, InputFormat, Precision
+
+if TYPE_CHECKING:
+    from resnest_edge.pipeline.making import Settle
 
 _DEMO = (
     "No model was named, so this is the embedded demo model (resnest-demo, handwritten digits in scenes). "
@@ -25,7 +30,10 @@ def command(
     calib_images: options.CalibImages = 512,
     seed: options.Seed = 0,
     method: options.Method = "mse",
+    bias_correction: options.BiasCorrection = True,
     scales: options.ScalesFile = None,
+    max_drop: options.MaxDrop = None,
+    confident: options.Confident = False,
     weight_bits: options.WeightBits = None,
     skip_bad: options.SkipBad = False,
     image_size: options.ImageSize = None,
@@ -40,6 +48,12 @@ def command(
     workspace: options.Workspace = None,
     optimization_level: options.Level = None,
     compute_capability: options.Capabilities = None,
+    timing_cache: options.TimingCache = None,
+    version_compatible: options.VersionCompatible = False,
+    hardware_compatibility: options.HardwareCompatibility = None,
+    dla_core: options.DlaCore = None,
+    refittable: options.Refittable = False,
+    stripped: options.Stripped = False,
     out: options.Out = None,
     force: options.Force = False,
     json: options.Json = False,
@@ -54,10 +68,11 @@ def command(
     from resnest_edge.pipeline.build import build
 
     request = make_request(locals())
+    settle = _settle(max_drop, confident, request.precisions)
     if what is None and weights is None:
         note(_DEMO)
     with progress_bars() as progress:
-        report = build(request, progress)
+        report = build(request, progress, settle)
     for text in report.notes:
         (warn if "asked for" in text or "bad images" in text else note)(text)
     if json:
@@ -66,8 +81,36 @@ def command(
     caption = f"Exporting and calibrating took {report.prepare_seconds:.1f} s, once for all."
     print_table("Built", _COLUMNS, [_cells(row) for row in report.results], caption=caption)
     for row in report.results:
+        for text in _held(row):
+            note(text)
         if row.get("reason"):
             note(f"{row['bundle']}: {row['reason']}")
+
+
+def _settle(bound: float | None, confident: bool, precisions: Sequence[Precision]) -> Settle | None:
+    """What holds INT8 bundles to the bound, where there is one."""
+    if bound is None:
+        if confident:
+            raise UsageError("--confident says how --max-drop is held", hint="Give --max-drop POINTS.")
+        return None
+    if Precision.INT8 not in precisions:
+        raise UsageError("--max-drop is for INT8", hint="Add --precision int8.")
+    from resnest_edge.search.max_drop import HoldDrop
+
+    return HoldDrop(bound, confident)
+
+
+def _held(row: dict[str, Any]) -> list[str]:
+    """What it took to hold the bound, in sentences."""
+    held = row.get("max_drop")
+    if held is None:
+        return []
+    tried = [
+        f"{trial['kept']} layers in float: drop {trial['drop']:+.2f}, up to {trial['upper']:+.2f}, "
+        f"{'holds' if trial['holds'] else 'too much'}"
+        for trial in held["trace"]
+    ]
+    return [*tried, f"in float: {', '.join(held['kept']) or 'no layer'}"]
 
 
 _COLUMNS = ("Bundle", "Target", "Precision", "Top-1, %", "Drop, points", "Agreement, %", "SQNR, dB", "MiB", "s")

@@ -29,6 +29,7 @@ def command(
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the calibrated ranges.")] = None,
     target: options.Targets = None,
     method: options.Method = "mse",
+    bias_correction: options.BiasCorrection = True,
     skip_bad: options.SkipBad = False,
     image_size: options.ImageSize = None,
     resize: options.Resize = None,

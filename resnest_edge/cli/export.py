@@ -17,6 +17,7 @@ def command(
     calib_images: options.CalibImages = 512,
     seed: options.Seed = 0,
     method: options.Method = "mse",
+    bias_correction: options.BiasCorrection = True,
     scales: options.ScalesFile = None,
     weight_bits: options.WeightBits = None,
     skip_bad: options.SkipBad = False,

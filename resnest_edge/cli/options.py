@@ -83,6 +83,32 @@ Method = Annotated[
         "--method", metavar="max|percentile|entropy|mse", help="How ranges are chosen.", rich_help_panel=QUANTIZING
     ),
 ]
+BiasCorrection = Annotated[
+    bool,
+    typer.Option(
+        "--bias-correction/--no-bias-correction",
+        help="Take each layer's mean error on the calibration images out of its bias.",
+        rich_help_panel=QUANTIZING,
+    ),
+]
+MaxDrop = Annotated[
+    float | None,
+    typer.Option(
+        "--max-drop",
+        metavar="POINTS",
+        min=0.0,
+        help="Largest drop in top-1 of an INT8 engine: layers go back to float until it holds; exit 1 if it cannot.",
+        rich_help_panel=QUANTIZING,
+    ),
+]
+Confident = Annotated[
+    bool,
+    typer.Option(
+        "--confident",
+        help="Hold the upper end of the drop's 95 % interval to --max-drop, not the drop itself.",
+        rich_help_panel=QUANTIZING,
+    ),
+]
 ScalesFile = Annotated[
     Path | None,
     typer.Option(
@@ -134,6 +160,54 @@ Capabilities = Annotated[
     list[str] | None,
     typer.Option(
         "--compute-capability", metavar="X.Y", help="TensorRT-RTX: GPUs to build for.", rich_help_panel=ENGINE
+    ),
+]
+TimingCache = Annotated[
+    Path | None,
+    typer.Option(
+        "--timing-cache",
+        metavar="FILE",
+        help="TensorRT: measured tactics, read if there and written after; one file a version and GPU.",
+        rich_help_panel=ENGINE,
+    ),
+]
+VersionCompatible = Annotated[
+    bool,
+    typer.Option(
+        "--version-compatible",
+        help="TensorRT: an engine for later versions too; slower, and it carries code that loading runs.",
+        rich_help_panel=ENGINE,
+    ),
+]
+HardwareCompatibility = Annotated[
+    str | None,
+    typer.Option(
+        "--hardware-compatibility",
+        metavar="ampere-plus|same-compute-capability",
+        help="TensorRT: an engine for other GPUs too; slower.",
+        rich_help_panel=ENGINE,
+    ),
+]
+DlaCore = Annotated[
+    int | None,
+    typer.Option(
+        "--dla-core",
+        metavar="N",
+        min=0,
+        help="TensorRT on a Jetson with one: build for this DLA core; the GPU takes what it cannot run.",
+        rich_help_panel=ENGINE,
+    ),
+]
+Refittable = Annotated[
+    bool,
+    typer.Option("--refittable", help="TensorRT: an engine whose weights can be replaced.", rich_help_panel=ENGINE),
+]
+Stripped = Annotated[
+    bool,
+    typer.Option(
+        "--stripped",
+        help="TensorRT: an engine without weights, which loading takes from the bundle's graph.",
+        rich_help_panel=ENGINE,
     ),
 ]
 

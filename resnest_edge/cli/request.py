@@ -8,7 +8,7 @@ from typing import Any
 from resnest_edge.backends.base import BuildOptions
 from resnest_edge.cli.options import triple
 from resnest_edge.cli.typed import typed_command
-from resnest_edge.pipeline.build import BuildRequest
+from resnest_edge.pipeline.plan import BuildRequest
 from resnest_edge.pipeline.sources import PreprocessingChoice
 from resnest_edge.spec import BatchRange, Precision
 
@@ -23,11 +23,20 @@ _SAME = (
     "calib_images",
     "seed",
     "method",
+    "bias_correction",
     "scales",
     "weight_bits",
     "skip_bad",
     "out",
     "force",
+)
+_ENGINE = (
+    "timing_cache",
+    "version_compatible",
+    "hardware_compatibility",
+    "dla_core",
+    "refittable",
+    "stripped",
 )
 
 
@@ -49,6 +58,7 @@ def make_request(given: Mapping[str, Any]) -> BuildRequest:
             compute_capabilities=tuple(given.get("compute_capability") or ()),
             workspace_mib=given.get("workspace"),
             optimization_level=given.get("optimization_level"),
+            **{name: given[name] for name in _ENGINE if name in given},
         ),
     )
 

@@ -3,69 +3,23 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from resnest_edge.backends.base import Backend, BuildOptions
 from resnest_edge.bundle import Bundle, is_bundle, open_bundle
-from resnest_edge.errors import OutputError, UsageError
+from resnest_edge.errors import UsageError
 from resnest_edge.files import refuse_existing
-from resnest_edge.measure.accuracy import Accuracy
 from resnest_edge.pipeline import rows
-from resnest_edge.pipeline.bundles import Origin, build_bundle, class_labels, rebuild_bundle
+from resnest_edge.pipeline.bundles import rebuild_bundle
+from resnest_edge.pipeline.making import Maker, Prepared, Settle, told
 from resnest_edge.pipeline.pictures import Pictures, choose_pictures
+from resnest_edge.pipeline.plan import BuildRequest, Job, choose_build_pictures, plan_jobs
 from resnest_edge.pipeline.progress import Progress, silent
 from resnest_edge.pipeline.runtimes import backend_for, default_target
-from resnest_edge.pipeline.sources import PreprocessingChoice, Source, find_source
-from resnest_edge.spec import BatchRange, Form, InputFormat, Precision, Target
-
-if TYPE_CHECKING:
-    from resnest_edge.calibration.scales import Scales
-    from resnest_edge.pipeline.typed import TypedGraph
-
-
-@dataclass(frozen=True)
-class BuildRequest:
-    """Everything `build` and `export` can be asked for; the names are the options' names."""
-
-    what: str | None = None
-    weights: str | None = None
-    num_classes: int | None = None
-    choice: PreprocessingChoice = field(default_factory=PreprocessingChoice)
-    precisions: tuple[Precision, ...] = (Precision.INT8,)
-    targets: tuple[Target, ...] = ()
-    form: Form = Form.SPLIT
-    batch: BatchRange | None = None
-    input_format: InputFormat = InputFormat.UINT8_NHWC
-    images: str | None = None
-    eval_images: str | None = None
-    calib_images: int = 512
-    seed: int = 0
-    method: str = "mse"
-    scales: Path | None = None
-    weight_bits: int | None = None
-    skip_bad: bool = False
-    out: Path | None = None
-    force: bool = False
-    command: str | None = None
-    options: BuildOptions = field(default_factory=BuildOptions)
-
-    def __post_init__(self) -> None:
-        if self.weight_bits not in (None, 7, 8):
-            raise UsageError(f"weights of {self.weight_bits} bits are not known", hint="Use 7 or 8.")
-        if not self.precisions or len(set(self.precisions)) < len(self.precisions):
-            raise UsageError("name each precision once")
-
-
-@dataclass(frozen=True)
-class Job:
-    """One bundle to make."""
-
-    backend: Backend
-    precision: Precision
-    out: Path
+from resnest_edge.pipeline.sources import find_source
+from resnest_edge.spec import Precision, Target
 
 
 @dataclass(frozen=True)
@@ -83,8 +37,13 @@ class BuildReport:
     prepare_seconds: float
 
 
-def build(request: BuildRequest, progress: Progress = silent) -> BuildReport:
+def build(request: BuildRequest, progress: Progress = silent, settle: Settle | None = None) -> BuildReport:
     """Build every asked precision for every asked target, and measure each against FP32.
+
+    Args:
+        request: what was asked.
+        progress: told of each stage.
+        settle: makes each INT8 bundle, trying several precisions of its layers where it must (``search.max_drop``).
 
     Raises:
         ResnestEdgeError: the first thing that is wrong; bundles finished before it stay, whole.
@@ -101,7 +60,6 @@ def build(request: BuildRequest, progress: Progress = silent) -> BuildReport:
     jobs = plan_jobs(request, source.name)
     pictures = choose_build_pictures(request, source)
     results: list[dict[str, Any]] = []
-    reference: Accuracy | None = None
     bad: set[str] = set()
     with tempfile.TemporaryDirectory() as scratch:
         extra = _reference_job(jobs, pictures, Path(scratch))
@@ -110,110 +68,14 @@ def build(request: BuildRequest, progress: Progress = silent) -> BuildReport:
         prepared = Prepared(request, source, work, pictures, progress)
         prepare_seconds = perf_counter() - started
         bad.update(prepared.skipped)
+        maker = Maker(request, prepared, pictures, progress)
         for job in work:
-            started = perf_counter()
-            progress(f"build {job.backend.target} {job.precision}", 0, None)
-            typed, origin = prepared.write(job)
-            bundle = build_bundle(typed, job.backend, origin, job.out, force=request.force, options=request.options)
-            seconds = perf_counter() - started
-            measured, accuracy, skipped = rows.measure(bundle, pictures, reference, request.skip_bad, progress)
-            bad.update(skipped)
-            reference = reference or accuracy
+            made = settle(job, maker) if settle and job.precision is Precision.INT8 else maker.make(job)
+            maker.reference = maker.reference or made.accuracy
+            bad.update(made.skipped)
             if job not in extra:
-                results.append(rows.row(bundle, measured, seconds))
+                results.append(rows.row(made.bundle, made.measured, made.seconds))
     return BuildReport(results, rows.notes(results, pictures, bad), round(prepare_seconds, 2))
-
-
-def plan_jobs(request: BuildRequest, name: str, *, installed: bool = True) -> list[Job]:
-    """Where each bundle will stand, with everything refused that can be refused before work begins.
-
-    Args:
-        request: what was asked.
-        name: of the model, for the default folder.
-        installed: whether the targets' runtimes must be here.
-
-    Raises:
-        UnavailableError: a runtime is not here.
-        UsageError: a target that cannot run a precision.
-        OutputError: a bundle of that name exists.
-    """
-    targets = request.targets or (default_target(),)
-    out = request.out or Path("engines") / name
-    several = len(targets) * len(request.precisions) > 1
-    jobs = []
-    for target in targets:
-        backend = backend_for(target)
-        if installed:
-            backend.version()
-        for precision in request.precisions:
-            backend.check(precision)
-            leaf = f"{target}-{precision}" if len(targets) > 1 else str(precision)
-            jobs.append(Job(backend, precision, out / leaf if several else out))
-    if several and is_bundle(out):
-        raise OutputError("is a bundle, and several are to be written into it", where=out, hint="Use another --out.")
-    for job in jobs:
-        refuse_existing(job.out, force=request.force)
-    return jobs
-
-
-def choose_build_pictures(request: BuildRequest, source: Source) -> Pictures:
-    """The pictures of a build: the user's, or the demo's own where the demo model is built without any.
-
-    Raises:
-        UsageError: INT8 was asked for, and there is nothing to calibrate on.
-    """
-    images, evaluation = request.images, request.eval_images
-    if source.demo and images is None:
-        images, evaluation = "demo:train", evaluation or "demo:test"
-    if Precision.INT8 in request.precisions and images is None and request.scales is None:
-        raise UsageError(
-            "INT8 needs images to calibrate on", hint="Give --images DIR (labelled or not), or --scales FILE."
-        )
-    return choose_pictures(
-        images, evaluation, classes=source.num_classes, count=request.calib_images, seed=request.seed
-    )
-
-
-class Prepared:
-    """A source exported and calibrated, once, for every job that is written from it."""
-
-    def __init__(
-        self, request: BuildRequest, source: Source, jobs: list[Job], pictures: Pictures, progress: Progress
-    ) -> None:
-        from resnest_edge.pipeline.calibrated import Calibrated, open_network
-
-        self._request, self._source = request, source
-        self._labels = class_labels(_class_names(pictures), source.num_classes)
-        self._network = open_network(request, source, progress)
-        self._calibrated = Calibrated(self._network, request, pictures, progress)
-        self._calibrated.prepare([job.backend for job in jobs if job.precision is Precision.INT8])
-        self.skipped = self._calibrated.skipped
-
-    def write(self, job: Job) -> tuple[TypedGraph, Origin]:
-        """The typed graph of one job, and what its bundle records of where it came from."""
-        from resnest_edge.pipeline.typed import write_typed
-
-        placement = self._calibrated.placement(job.backend)
-        scales = self._calibrated.scales(placement) if job.precision is Precision.INT8 else None
-        origin = Origin(
-            self._source.preprocessing,
-            self._labels,
-            _calibration_record(scales),
-            dict(self._source.parents),
-            self._request.command,
-        )
-        return write_typed(self._network, job.precision, placement, scales), origin
-
-
-def _class_names(pictures: Pictures) -> tuple[str, ...]:
-    found = [images.class_names for images in (pictures.evaluation, pictures.calibration) if images is not None]
-    return next((names for names in found if names), ())
-
-
-def _calibration_record(scales: Scales | None) -> dict[str, Any] | None:
-    if scales is None:
-        return None
-    return {"method": scales.method, "images": scales.images, "images_digest": scales.images_digest}
 
 
 def _reference_job(jobs: list[Job], pictures: Pictures, scratch: Path) -> list[Job]:
@@ -239,7 +101,8 @@ def _build_exported(request: BuildRequest, exported: Bundle, progress: Progress)
     out = request.out or Path("engines") / f"{exported.path.name}-{target}"
     refuse_existing(out, force=request.force)
     backend = backend_for(target)
-    bundle = rebuild_bundle(exported, backend, out, force=request.force, options=request.options)
+    options = told(request.options, f"build {target}", progress)
+    bundle = rebuild_bundle(exported, backend, out, force=request.force, options=options)
     seconds = perf_counter() - started
     pictures = choose_pictures(
         None, request.eval_images, classes=exported.manifest.info.num_classes, count=1, seed=request.seed

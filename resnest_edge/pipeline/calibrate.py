@@ -8,9 +8,9 @@ from typing import Any
 from resnest_edge.errors import UsageError
 from resnest_edge.files import refuse_existing
 from resnest_edge.images import ImageSet, sample, write_list
-from resnest_edge.pipeline.build import BuildRequest
 from resnest_edge.pipeline.calibrated import Calibrated, open_network
 from resnest_edge.pipeline.pictures import Pictures, open_pictures
+from resnest_edge.pipeline.plan import BuildRequest
 from resnest_edge.pipeline.progress import Progress, silent
 from resnest_edge.pipeline.runtimes import backend_for, default_target
 from resnest_edge.pipeline.sources import find_source

@@ -12,12 +12,12 @@ from resnest_edge.errors import UsageError
 from resnest_edge.pipeline.pictures import Pictures
 from resnest_edge.pipeline.progress import Progress
 from resnest_edge.pipeline.sources import Source
-from resnest_edge.pipeline.typed import Network, calibrate
+from resnest_edge.pipeline.typed import Network, calibrate, correct_biases
 from resnest_edge.quantize.placement import Placement
 from resnest_edge.spec import BatchRange
 
 if TYPE_CHECKING:
-    from resnest_edge.pipeline.build import BuildRequest
+    from resnest_edge.pipeline.plan import BuildRequest
 
 _ANY_BATCH = BatchRange(1, 1, 64)
 
@@ -48,6 +48,7 @@ class Calibrated:
         self._network, self._request, self._pictures, self._progress = network, request, pictures, progress
         self._statistics: Statistics | None = None
         self._loaded: Scales | None = None
+        self._chosen: dict[Placement, Scales] = {}
         self.skipped: tuple[str, ...] = ()
 
     def prepare(self, backends: list[Backend]) -> None:
@@ -77,9 +78,21 @@ class Calibrated:
         return placement if bits is None else replace(placement, weight_bits=bits)
 
     def scales(self, placement: Placement) -> Scales:
-        """Ranges for one placement's Q/DQ style."""
+        """Ranges for one placement's Q/DQ style, and the bias corrections for its weights."""
         if self._loaded is not None:
             return self._loaded
+        placement = replace(placement, keep_float=frozenset())
+        if placement not in self._chosen:
+            self._chosen[placement] = self._choose(placement)
+        return self._chosen[placement]
+
+    def _choose(self, placement: Placement) -> Scales:
         if self._statistics is None:
             raise UsageError("nothing was calibrated")
-        return self._statistics.scales(self._request.method, placement.style)
+        scales = self._statistics.scales(self._request.method, placement.style)
+        images = self._pictures.calibration
+        if not self._request.bias_correction or images is None:
+            return scales
+        return correct_biases(
+            self._network, scales, placement, images, skip_bad=self._request.skip_bad, progress=self._progress
+        )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from resnest_edge.bundle import Bundle
-from resnest_edge.pipeline.build import BuildRequest, Prepared, choose_build_pictures, plan_jobs
 from resnest_edge.pipeline.bundles import export_bundle
+from resnest_edge.pipeline.making import Prepared
+from resnest_edge.pipeline.plan import BuildRequest, choose_build_pictures, plan_jobs
 from resnest_edge.pipeline.progress import Progress, silent
 from resnest_edge.pipeline.sources import find_source
 

@@ -100,3 +100,9 @@ def is_labelled(images: ImageSet) -> bool:
 def first(images: ImageSet, count: int) -> Subset:
     """The first pictures of a set."""
     return Subset(images, range(min(count, len(images))))
+
+
+def spread(images: ImageSet, most: int, multiple: int = 1) -> ImageSet:
+    """Up to ``most`` images at even distances, in whole batches of ``multiple`` where that is fixed."""
+    count = min(len(images), max(most // multiple, 1) * multiple)
+    return Subset(images, [index * len(images) // count for index in range(count)])

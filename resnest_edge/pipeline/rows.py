@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from resnest_edge.bundle import Bundle
-from resnest_edge.errors import UnavailableError
+from resnest_edge.errors import BundleMisfitError, UnavailableError
 from resnest_edge.measure.accuracy import Accuracy, compare
 from resnest_edge.pipeline.evaluation import evaluate_bundle
 from resnest_edge.pipeline.pictures import Pictures
 from resnest_edge.pipeline.progress import Progress
+from resnest_edge.spec import Target
 
 ACCURACY_KEYS = ("top1", "top1_ci95", "top5", "fp32_top1", "drop", "drop_ci95", "agreement", "logit_sqnr_db")
 
@@ -27,8 +28,10 @@ def measure(
         accuracy, skipped = evaluate_bundle(
             bundle, pictures.evaluation, skip_bad=skip_bad, progress=progress, stage=stage
         )
-    except UnavailableError as exc:
-        return {**empty, "reason": str(exc)}, None, ()
+    except (UnavailableError, BundleMisfitError) as exc:
+        if isinstance(exc, BundleMisfitError) and bundle.manifest.target is not Target.TENSORRT_RTX:
+            raise
+        return {**empty, "reason": str(exc)}, None, ()  # no GPU here, or not one of those that were named
     own = {key: value for key, value in accuracy.to_json(str(bundle.path)).items() if key != "bundle"}
     against = compare(accuracy, reference or accuracy).to_json()
     against["fp32_top1"] = against.pop("reference_top1")

@@ -54,4 +54,5 @@ def open_session(path: Path, options: SessionOptions | None = None) -> Session:
 
 def load_session(bundle: Bundle, options: SessionOptions) -> Session:
     """Load the engine of a verified bundle."""
-    return backend_for(bundle.manifest.target).load(bundle.engine, bundle.manifest.info, options)
+    manifest = bundle.manifest
+    return backend_for(manifest.target).load(bundle.engine, manifest.info, options, manifest.details)

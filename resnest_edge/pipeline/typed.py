@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
@@ -17,12 +18,15 @@ from resnest_edge.graph.float_types import convert_floats
 from resnest_edge.graph.folding import NORMALISED, fold_interface
 from resnest_edge.graph.model import INPUT, digest, to_bytes, weighted_nodes
 from resnest_edge.graph.shapes import with_shape
-from resnest_edge.images import ImageSet, iter_batches
+from resnest_edge.images import ImageSet, iter_batches, normalise
+from resnest_edge.pipeline.pictures import spread
 from resnest_edge.pipeline.progress import Progress
+from resnest_edge.quantize.bias import BiasErrors, error_graph, shift_biases
 from resnest_edge.quantize.insertion import activation_tensors, quantize_graph, quantized_layers
 from resnest_edge.quantize.placement import WEIGHTED, WIDEST, Placement
 from resnest_edge.spec import BatchRange, Form, GraphInfo, InputFormat, Precision, Preprocessing
 
+_CORRECTION_IMAGES = 64
 _PIXELS_PER_BATCH = 3 * 224 * 224  # every observed tensor of a batch is in memory at once: about 1 GiB here
 
 
@@ -82,8 +86,9 @@ def write_typed(network: Network, precision: Precision, placement: Placement, sc
     if precision is Precision.INT8:
         if scales is None:
             raise UsageError("INT8 needs calibration images or scales", hint="Give --images or --scales.")
-        scales.check_graph(digest(network.core), placement.style)
-        core, float_type = quantize_graph(network.core, scales, placement), placement.float_type
+        scales.check_graph(digest(network.core), placement.style, placement.weight_bits)
+        shifted = shift_biases(network.core, quantized_corrections(scales, placement))
+        core, float_type = quantize_graph(shifted, scales, placement), placement.float_type
     else:
         core, float_type = convert_floats(network.core, precision), precision
     shaped = with_shape(core, network.batch, network.preprocessing.image_size)
@@ -106,6 +111,11 @@ def write_typed(network: Network, precision: Precision, placement: Placement, sc
         form=network.form,
     )
     return TypedGraph(model, info, layers)
+
+
+def quantized_corrections(scales: Scales, placement: Placement) -> dict[str, tuple[float, ...]]:
+    """The bias corrections of the layers that a placement quantizes."""
+    return {layer: shift for layer, shift in scales.corrections.items() if layer not in placement.keep_float}
 
 
 def calibrate(
@@ -135,6 +145,38 @@ def calibrate(
         tensors=tensors,
     )
     return statistics, tuple(skipped)
+
+
+def correct_biases(
+    network: Network, scales: Scales, placement: Placement, images: ImageSet, *, skip_bad: bool, progress: Progress
+) -> Scales:
+    """Measure on a few of the calibration images what quantization shifts each layer's mean by.
+
+    Args:
+        network: the FP32 core.
+        scales: calibrated ranges, without corrections.
+        placement: what the target wants quantized.
+        images: the calibration images; 64 of them, spread evenly, are used.
+        skip_bad: leave damaged pictures out; calibration has named them.
+        progress: told of each batch.
+
+    Returns:
+        The scales with their corrections.
+    """
+    quantized = quantize_graph(network.core, scales, replace(placement, float_type=Precision.FP32))
+    model, layers = error_graph(network.core, quantized)
+    if not layers:
+        return scales
+    outputs = [value.name or "" for value in model.graph.outputs]
+    runner = GraphRunner(to_bytes(model), outputs, qdq_as_written=True)
+    errors = BiasErrors(layers)
+    few = spread(images, _CORRECTION_IMAGES, network.only_batch or 1)
+    size = network.only_batch or max(1, _PIXELS_PER_BATCH // network.preprocessing.image_size**2)
+    for batch in iter_batches(few, network.preprocessing, size, skip_bad=skip_bad):
+        if len(batch.images) == size or network.only_batch is None:
+            errors.update(runner(normalise(batch.images.astype(np.uint8, copy=False), network.preprocessing)))
+        progress("correct biases", errors.images, len(few))
+    return replace(scales, corrections=errors.corrections(), weight_bits=placement.weight_bits)
 
 
 def _observing_runner(network: Network, tensors: Sequence[str]) -> GraphRunner:

@@ -8,10 +8,10 @@ import onnx_ir as ir
 from resnest_edge.calibration.scales import Scales
 from resnest_edge.errors import GraphError, ScalesError
 from resnest_edge.graph.float_types import convert_floats
-from resnest_edge.graph.model import DTYPES, add_initializer, add_node, weighted_nodes
+from resnest_edge.graph.model import DTYPES, add_initializer, add_node
 from resnest_edge.grid import Grid
 from resnest_edge.quantize.placement import Placement
-from resnest_edge.quantize.points import quantized_uses
+from resnest_edge.quantize.points import quantized_nodes, quantized_uses
 from resnest_edge.quantize.weights import quantize_weight, round_up
 
 
@@ -33,15 +33,15 @@ def quantize_graph(core: ir.Model, scales: Scales, placement: Placement) -> ir.M
     if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in core.graph):
         raise GraphError("this graph is quantized already", hint="Start from the FP32 model.")
     model = convert_floats(core, placement.float_type)
-    weights = {weight.name: weight.const_value for _, weight in weighted_nodes(core.graph, placement.operators)}
+    weights = {weight.name: weight.const_value for _, weight in quantized_nodes(core.graph, placement)}
     uses = quantized_uses(model.graph, placement)
     for value, readers in uses.items():
         dequantized = _round_trip(model.graph, value, _grid(scales, value, placement), placement)
         for node, index in readers:
             node.replace_input_with(index, dequantized)
-    for node, weight in list(weighted_nodes(model.graph, placement.operators)):
-        if not weight.uses():
-            continue  # shared with a node before this one, which reads the quantized weight already
+    for node, weight in list(quantized_nodes(model.graph, placement)):
+        if node.inputs[1] is not weight:
+            continue  # shared with a node before this one, which had it quantized for both
         _quantize_weight(model.graph, node, weight, weights[weight.name], placement)
     model.graph.sort()
     return model
@@ -110,7 +110,8 @@ def _quantize_weight(
         graph, "DequantizeLinear", [stored, scale, zero_point], f"{weight.name}.dq", dtype, shape, {"axis": axis}
     )
     for reader, index in list(weight.uses()):
-        reader.replace_input_with(index, dequantized)
+        if reader.name not in placement.keep_float:
+            reader.replace_input_with(index, dequantized)
     if not weight.uses():
         graph.initializers.pop(weight.name or "", None)
 

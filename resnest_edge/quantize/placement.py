@@ -23,6 +23,7 @@ class Placement:
         outputs: Q/DQ behind each quantized operator as well (after its ReLU): ONNX Runtime fuses an operator only
             when its output is quantized too.
         elementwise: operators that run in INT8 between quantized tensors and so get Q/DQ on all their inputs.
+        keep_float: names of weighted layers that stay in ``float_type``, for what INT8 costs there.
     """
 
     style: QdqStyle
@@ -32,6 +33,7 @@ class Placement:
     shortcuts: bool = True
     outputs: bool = False
     elementwise: frozenset[str] = frozenset()
+    keep_float: frozenset[str] = frozenset()
 
     @property
     def weight_limit(self) -> int:

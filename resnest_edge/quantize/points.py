@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import onnx_ir as ir
 
 from resnest_edge.graph.model import weighted_nodes
@@ -18,20 +20,32 @@ def quantized_uses(graph: ir.Graph, placement: Placement) -> Uses:
     - with ``shortcuts``, the shortcut input of a residual add: the input that is not the block's last convolution;
     - with ``elementwise``, every activation input of those operators;
     - with ``outputs``, all readers of what a quantized operator (and the ReLU behind it) gives.
+
+    A layer of ``placement.keep_float`` reads no quantized value, nor does the residual add that it fuses with.
     """
     uses: Uses = {}
-    for node, _ in weighted_nodes(graph, placement.operators):
+    for node, _ in quantized_nodes(graph, placement):
         _add(uses, node, 0)
         if placement.outputs:
             _add_readers(uses, _behind_relu(node.outputs[0]))
     for node in graph:
-        if placement.shortcuts and (index := shortcut_input(node)) is not None:
-            _add(uses, node, index)
+        shortcut = shortcut_input(node) if placement.shortcuts else None
+        if shortcut is not None and not _fuses_kept(node, shortcut, placement):
+            _add(uses, node, shortcut)
         if node.op_type in placement.elementwise:
             for index, value in enumerate(node.inputs):
                 if value is not None and value.const_value is None:
                     _add(uses, node, index)
-    return uses
+    for value in list(uses):
+        uses[value] = [(node, index) for node, index in uses[value] if node.name not in placement.keep_float]
+    return {value: readers for value, readers in uses.items() if readers}
+
+
+def quantized_nodes(graph: ir.Graph, placement: Placement) -> Iterator[tuple[ir.Node, ir.Value]]:
+    """The weighted operators that a placement quantizes, each with its weight, in graph order."""
+    for node, weight in weighted_nodes(graph, placement.operators):
+        if node.name not in placement.keep_float:
+            yield node, weight
 
 
 def shortcut_input(node: ir.Node) -> int | None:
@@ -49,6 +63,12 @@ def shortcut_input(node: ir.Node) -> int | None:
     if branches == [False, True]:
         return 0
     return 1
+
+
+def _fuses_kept(node: ir.Node, shortcut: int, placement: Placement) -> bool:
+    fused = node.inputs[1 - shortcut]
+    producer = None if fused is None else fused.producer()
+    return producer is not None and producer.name in placement.keep_float
 
 
 def _is_private_convolution(value: ir.Value | None) -> bool:

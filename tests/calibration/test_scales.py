@@ -24,6 +24,8 @@ SCALES = Scales(
     "mse",
     QdqStyle.PORTABLE,
     {"images": TensorRange(-2.1, 2.6, -2.0, 2.5), "x": TensorRange(0, 9, 0, 8)},
+    {"conv": (0.25, -0.5)},
+    8,
 )
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -37,6 +39,8 @@ all_scales = st.builds(
     method=st.sampled_from(["max", "mse"]),
     style=st.sampled_from(list(QdqStyle)),
     ranges=st.dictionaries(st.text(), tensor_ranges, max_size=4),
+    corrections=st.dictionaries(st.text(), st.lists(finite, max_size=3).map(tuple), max_size=2),
+    weight_bits=st.sampled_from([None, 7, 8]),
 )
 
 
@@ -65,17 +69,24 @@ def test_an_unwritable_place_is_an_output_error(tmp_path: Path) -> None:
 
 
 def test_scales_fit_their_own_graph() -> None:
-    SCALES.check_graph(GRAPH, QdqStyle.PORTABLE)
+    SCALES.check_graph(GRAPH, QdqStyle.PORTABLE, 8)
 
 
 def test_scales_of_another_graph_are_refused() -> None:
     with pytest.raises(ScalesError, match=r"graph aaaaaaaaaaaa, not to this one \(cccccccccccc\).*again"):
-        SCALES.check_graph("c" * 64, QdqStyle.PORTABLE)
+        SCALES.check_graph("c" * 64, QdqStyle.PORTABLE, 8)
 
 
 def test_scales_of_another_style_are_refused() -> None:
     with pytest.raises(ScalesError, match="for the portable Q/DQ style, this build needs cpu"):
-        SCALES.check_graph(GRAPH, QdqStyle.CPU)
+        SCALES.check_graph(GRAPH, QdqStyle.CPU, 8)
+
+
+def test_corrections_for_weights_of_another_width_are_refused() -> None:
+    with pytest.raises(ScalesError, match="corrections are for 8-bit weights, this build writes 7 bits"):
+        SCALES.check_graph(GRAPH, QdqStyle.PORTABLE, 7)
+    uncorrected = dataclasses.replace(SCALES, corrections={}, weight_bits=None)
+    uncorrected.check_graph(GRAPH, QdqStyle.PORTABLE, 7)
 
 
 def good() -> dict[str, Any]:
@@ -109,6 +120,10 @@ DAMAGE: dict[str, Callable[[dict[str, Any]], Any]] = {
     "no image": change("images", 0),
     "ranges as list": change("ranges", []),
     "ranges null": change("ranges", None),
+    "corrections as list": change("corrections", [1.0]),
+    "a correction as text": change("corrections", {"conv": ["high"]}),
+    "an infinite correction": change("corrections", {"conv": [float("inf")]}),
+    "a width as text": change("weight_bits", "eight"),
     "a range as list": change("ranges", {"x": [0, 9, 0, 8]}),
     "a range as text": change("ranges", {"x": "0..9"}),
     "a range without high": change("ranges", {"x": {"minimum": 0, "maximum": 9, "low": 0}}),

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from resnest_edge.pipeline.build import BuildRequest, build
+from resnest_edge.pipeline.build import build
+from resnest_edge.pipeline.plan import BuildRequest
 from resnest_edge.spec import Precision, Target
 from tests.support.cli import CommandLine
 from tests.support.scenes import write_scenes

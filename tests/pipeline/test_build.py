@@ -14,10 +14,11 @@ from resnest_edge.bundle import open_bundle
 from resnest_edge.errors import OutputError, ScalesError, UsageError
 from resnest_edge.images import iter_batches
 from resnest_edge.pipeline import build as build_module
-from resnest_edge.pipeline.build import BuildReport, BuildRequest, build
+from resnest_edge.pipeline.build import BuildReport, build
 from resnest_edge.pipeline.calibrate import calibrate
 from resnest_edge.pipeline.export import export
 from resnest_edge.pipeline.pictures import choose_pictures, open_pictures
+from resnest_edge.pipeline.plan import BuildRequest
 from resnest_edge.pipeline.runtimes import open_session
 from resnest_edge.spec import BatchRange, Form, InputFormat, Precision, Target
 from tests.support.scenes import write_scenes

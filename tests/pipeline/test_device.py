@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from resnest_edge.pipeline.build import BuildRequest
 from resnest_edge.pipeline.export import export
+from resnest_edge.pipeline.plan import BuildRequest
 from resnest_edge.spec import Precision, Target
 from tests.support.scenes import write_scenes
 
