@@ -48,7 +48,7 @@ demo: setup ## Build, measure and report the embedded demo model on this machine
 check: setup ## Lint, format, types, architecture, CLI reference: what CI checks before the tests
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
-	$(BIN)/python -m mypy resnest_edge scripts tests
+	$(BIN)/python -m mypy resnest_edge scripts benchmarks tests
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python scripts/cli_reference.py --check
 

@@ -54,10 +54,10 @@ def test_tensorrt_needs_a_gpu_and_rtx_builds_without(
 @pytest.mark.parametrize(
     ("capability", "precision", "runs"),
     [
-        ("7.0", Precision.FP16, True),
+        ("7.5", Precision.FP16, True),
         ("6.1", Precision.FP16, False),
         ("6.0", Precision.INT8, False),
-        ("6.1", Precision.INT8, True),
+        ("7.5", Precision.INT8, True),
         ("7.5", Precision.BF16, False),
         ("10.0", Precision.BF16, True),  # ten is above eight, also as text
         ("5.0", Precision.FP32, True),

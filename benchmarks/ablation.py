@@ -1,0 +1,193 @@
+"""What each of our quantization methods is worth: one row a switch, same network, same images.
+
+    python benchmarks/ablation.py                                       # the demo model on its own scenes
+    python benchmarks/ablation.py resnest50 --weights W --image-size 160 --resize squash --interpolation bicubic \
+        --images train/ --eval-images val/ --out reports/ablation/resnest50
+
+Q/DQ is computed in float32 exactly as each graph writes it (ONNX Runtime, no INT8 kernels), so that the figures belong
+to the graphs: 8-bit weights count as 8 bits on a CPU whose own kernels overflow with them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from resnest_edge import environment
+from resnest_edge.backends.onnxruntime import GraphRunner
+from resnest_edge.calibration.ranges import METHODS
+from resnest_edge.files import write_atomically
+from resnest_edge.graph.model import LOGITS, to_bytes
+from resnest_edge.images import ImageSet, iter_batches, normalise
+from resnest_edge.measure.accuracy import Accuracy, compare
+from resnest_edge.pipeline.calibrated import open_network
+from resnest_edge.pipeline.pictures import choose_pictures
+from resnest_edge.pipeline.plan import BuildRequest
+from resnest_edge.pipeline.sources import PreprocessingChoice, find_source
+from resnest_edge.pipeline.typed import Network, calibrate, correct_biases
+from resnest_edge.quantize.bias import shift_biases
+from resnest_edge.quantize.insertion import quantize_graph
+from resnest_edge.quantize.placement import ELEMENTWISE, Placement
+from resnest_edge.spec import Form, Interpolation, QdqStyle
+
+_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Row:
+    """One graph to measure."""
+
+    placed: str
+    method: str
+    bits: int
+    corrected: bool
+
+    @property
+    def placement(self) -> Placement:
+        """Where its Q/DQ stands."""
+        if self.placed == "onnxruntime":
+            return Placement(QdqStyle.CPU, weight_bits=self.bits, outputs=True, elementwise=ELEMENTWISE)
+        return Placement(QdqStyle(self.placed), weight_bits=self.bits)
+
+
+def rows() -> Iterator[Row]:
+    """Each method in each style with correction; each switch turned off, and 7-bit weights, for the default method."""
+    for style in ("cpu", "portable"):
+        for method in METHODS:
+            yield Row(style, method, 8, True)
+        yield Row(style, "mse", 8, False)
+        yield Row(style, "mse", 7, True)
+        yield Row(style, "mse", 7, False)
+    yield Row("onnxruntime", "mse", 8, True)
+    yield Row("onnxruntime", "mse", 8, False)
+
+
+def main() -> None:
+    """Measure every row, print the table, write JSON and Markdown."""
+    given = _arguments()
+    choice = PreprocessingChoice(
+        image_size=given.image_size,
+        resize=given.resize,
+        interpolation=None if given.interpolation is None else Interpolation(given.interpolation),
+    )
+    request = BuildRequest(what=given.what, weights=given.weights, choice=choice, form=Form(given.form))
+    source = find_source(given.what, weights=given.weights, choice=choice)
+    images, evaluation = (given.images or "demo:train", given.eval_images or "demo:test")
+    pictures = choose_pictures(images, evaluation, classes=source.num_classes, count=given.calib_images, seed=0)
+    assert pictures.calibration is not None and pictures.evaluation is not None
+    network = open_network(request, source, _tell)
+    started = perf_counter()
+    placements = [row.placement for row in rows()]
+    statistics, _ = calibrate(network, placements, pictures.calibration, skip_bad=False, progress=_tell)
+    collected = perf_counter() - started
+    reference = _answers(network, network.core, pictures.evaluation)
+    measured = []
+    for row in rows():
+        started = perf_counter()
+        scales = statistics.scales(row.method, row.placement.style)
+        if row.corrected:
+            scales = correct_biases(
+                network, scales, row.placement, pictures.calibration, skip_bad=False, progress=_tell
+            )
+        seconds = perf_counter() - started
+        graph = quantize_graph(shift_biases(network.core, scales.corrections), scales, row.placement)
+        answers = _answers(network, graph, pictures.evaluation)
+        measured.append(_entry(row, answers, reference, seconds))
+        print(_line(measured[-1]), flush=True)
+    _write(Path(given.out), source.name, given, measured, reference, collected)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="?")
+    for name in ("weights", "resize", "interpolation", "images", "eval-images"):
+        parser.add_argument(f"--{name}")
+    parser.add_argument("--image-size", type=int)
+    parser.add_argument("--form", default="split")
+    parser.add_argument("--calib-images", type=int, default=512)
+    parser.add_argument("--out", default="reports/ablation/demo")
+    return parser.parse_args()
+
+
+def _answers(network: Network, graph: ir.Model, images: ImageSet) -> Accuracy:
+    runner = GraphRunner(to_bytes(graph), [LOGITS], qdq_as_written=True)
+    logits, labels, indices = [], [], []
+    for batch in iter_batches(images, network.preprocessing, _BATCH):
+        pixels = normalise(batch.images.astype(np.uint8, copy=False), network.preprocessing)
+        logits.append(runner(pixels)[0])
+        labels.append(batch.labels)
+        indices.append(batch.indices)
+    return Accuracy(np.concatenate(logits), np.concatenate(labels), np.concatenate(indices))
+
+
+def _entry(row: Row, answers: Accuracy, reference: Accuracy, seconds: float) -> dict[str, Any]:
+    found = compare(answers, reference).to_json()
+    return {
+        "placement": row.placed,
+        "method": row.method,
+        "weight_bits": row.bits,
+        "bias_correction": row.corrected,
+        "top1": answers.top1,
+        **{key: found[key] for key in ("drop", "drop_ci95", "agreement", "logit_sqnr_db", "kl")},
+        "seconds": round(seconds, 1),
+    }
+
+
+def _line(entry: dict[str, Any]) -> str:
+    low, high = entry["drop_ci95"]
+    return (
+        f"| {entry['placement']} | {entry['method']} | {entry['weight_bits']} | "
+        f"{'yes' if entry['bias_correction'] else 'no'} | {entry['logit_sqnr_db']:.1f} | {entry['agreement']:.2f} | "
+        f"{entry['kl']:.1e} | {entry['top1']:.2f} | {entry['drop']:+.2f} ({low:+.2f} to {high:+.2f}) | "
+        f"{entry['seconds']:.0f} |"
+    )
+
+
+def _write(
+    out: Path,
+    name: str,
+    given: argparse.Namespace,
+    measured: list[dict[str, Any]],
+    reference: Accuracy,
+    collected: float,
+) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    value = {
+        "model": name,
+        "form": given.form,
+        "calibration_images": given.calib_images,
+        "evaluated_images": reference.images,
+        "fp32_top1": reference.top1,
+        "statistics_seconds": round(collected, 1),
+        "machine": environment.describe(),
+        "rows": measured,
+    }
+    write_atomically(out / "ablation.json", (json.dumps(value, indent=1) + "\n").encode())
+    head = (
+        f"# {name}: what each method is worth\n\n"
+        f"{reference.images} images, FP32 top-1 {reference.top1:.2f} %; calibrated on {given.calib_images} images "
+        f"(statistics: {collected:.0f} s). Q/DQ computed as the graph writes it, in float32.\n\n"
+        "| placement | method | weight bits | bias correction | logit SQNR, dB | agreement, % | KL, nats | top-1, % "
+        "| drop, points (95 % interval) | s |\n|---|---|---|---|---|---|---|---|---|---|\n"
+    )
+    text = head + "\n".join(_line(entry) for entry in measured) + "\n"
+    write_atomically(out / "ablation.md", text.encode())
+    print(text)
+
+
+def _tell(stage: str, done: int, total: int | None) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{stage} {done}/{total or '?'}  ", end="", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
