@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from resnest_edge.cli import options
@@ -74,9 +75,11 @@ def command(
     with progress_bars() as progress:
         report = build(request, progress, settle)
     for text in report.notes:
-        (warn if "asked for" in text or "bad images" in text else note)(text)
+        note(text)
+    for text in report.warnings:
+        warn(text)
     if json:
-        print_json({"results": report.results, "notes": report.notes, "prepare_seconds": report.prepare_seconds})
+        print_json(asdict(report))
         return
     caption = f"Exporting and calibrating took {report.prepare_seconds:.1f} s, once for all."
     print_table("Built", _COLUMNS, [_cells(row) for row in report.results], caption=caption)

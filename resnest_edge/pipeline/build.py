@@ -29,11 +29,13 @@ class BuildReport:
     Attributes:
         results: one row a bundle; its ``seconds`` are those of writing the typed graph and building the engine.
         notes: what the user should know, as sentences.
+        warnings: what the user may not want, as sentences.
         prepare_seconds: export, simplification, parity check and calibration, which all rows share.
     """
 
     results: list[dict[str, Any]]
     notes: list[str]
+    warnings: list[str]
     prepare_seconds: float
 
 
@@ -75,7 +77,8 @@ def build(request: BuildRequest, progress: Progress = silent, settle: Settle | N
             bad.update(made.skipped)
             if job not in extra:
                 results.append(rows.row(made.bundle, made.measured, made.seconds))
-    return BuildReport(results, rows.notes(results, pictures, bad), round(prepare_seconds, 2))
+    warnings = [*prepared.signs(), *rows.warnings(results, bad)]
+    return BuildReport(results, rows.notes(pictures), warnings, round(prepare_seconds, 2))
 
 
 def _reference_job(jobs: list[Job], pictures: Pictures, scratch: Path) -> list[Job]:
@@ -87,7 +90,7 @@ def _reference_job(jobs: list[Job], pictures: Pictures, scratch: Path) -> list[J
         return []
     wanted = [job.backend for job in jobs if job.backend.target in runs_here]
     backend = wanted[0] if wanted else backend_for(default_target())
-    return [Job(backend, Precision.FP32, scratch / "reference")]
+    return [Job(backend, Precision.FP32, scratch / "reference", reference=True)]
 
 
 def _build_exported(request: BuildRequest, exported: Bundle, progress: Progress) -> BuildReport:
@@ -112,4 +115,4 @@ def _build_exported(request: BuildRequest, exported: Bundle, progress: Progress)
         unknown = dict.fromkeys(("fp32_top1", "drop", "drop_ci95", "agreement", "logit_sqnr_db"))
         measured = {**measured, **unknown, "reason": "no FP32 engine is here: evaluate --reference measures the drop"}
     results = [rows.row(bundle, measured, seconds)]
-    return BuildReport(results, rows.notes(results, pictures, set(skipped)), 0.0)
+    return BuildReport(results, rows.notes(pictures), rows.warnings(results, set(skipped)), 0.0)

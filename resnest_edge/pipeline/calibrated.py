@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from resnest_edge.backends.base import Backend
 from resnest_edge.calibration.collect import Statistics
 from resnest_edge.calibration.scales import Scales
+from resnest_edge.calibration.signs import calibration_signs, domain_signs
 from resnest_edge.errors import UsageError
-from resnest_edge.pipeline.pictures import Pictures
-from resnest_edge.pipeline.progress import Progress
+from resnest_edge.graph.model import INPUT
+from resnest_edge.pipeline.pictures import Pictures, spread
+from resnest_edge.pipeline.progress import Progress, silent
 from resnest_edge.pipeline.sources import Source
 from resnest_edge.pipeline.typed import Network, calibrate, correct_biases
 from resnest_edge.quantize.placement import Placement
@@ -19,6 +21,7 @@ from resnest_edge.spec import BatchRange
 if TYPE_CHECKING:
     from resnest_edge.pipeline.plan import BuildRequest
 
+_SIGN_IMAGES = 32
 _ANY_BATCH = BatchRange(1, 1, 64)
 
 
@@ -70,6 +73,19 @@ class Calibrated:
         self._statistics, self.skipped = calibrate(
             self._network, placements, images, skip_bad=self._request.skip_bad, progress=self._progress
         )
+
+    def signs(self) -> list[str]:
+        """What is odd about the calibration images, by themselves and beside those that are measured on."""
+        if self._statistics is None:
+            return []
+        told = calibration_signs(self._statistics, INPUT)
+        evaluation = self._pictures.evaluation
+        if evaluation is None or not self._chosen:
+            return told
+        placement, scales = next(iter(self._chosen.items()))
+        few = spread(evaluation, _SIGN_IMAGES, self._network.only_batch or 1)
+        measured, _ = calibrate(self._network, [placement], few, skip_bad=self._request.skip_bad, progress=silent)
+        return [*told, *domain_signs(measured, scales)]
 
     def placement(self, backend: Backend) -> Placement:
         """What one target wants quantized, with the user's weight width where one was given."""

@@ -24,8 +24,8 @@ _EXTRAS = {
     Target.TENSORRT_RTX: "rtx",
 }
 _GPU_TARGETS = (Target.TENSORRT, Target.TENSORRT_RTX)
-# The compute capability from which on a GPU computes in a precision. NVIDIA's "TensorRT-RTX Support Matrix" lists 7.5 as
-# the lowest, without BF16, which begins with Ampere (8.0).
+# The compute capability from which on a GPU computes in a precision. NVIDIA's "TensorRT-RTX Support Matrix" lists 7.5
+# as the lowest, without BF16, which begins with Ampere (8.0).
 _GPU_FROM = {Precision.FP32: (0, 0), Precision.FP16: (7, 5), Precision.BF16: (8, 0), Precision.INT8: (7, 5)}
 _NAMES = {
     Target.OPENVINO: "OpenVINO",

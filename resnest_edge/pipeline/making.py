@@ -76,6 +76,10 @@ class Prepared:
         )
         return write_typed(self._network, job.precision, placement, scales), origin
 
+    def signs(self) -> list[str]:
+        """What is odd about the calibration images, as sentences."""
+        return self._calibrated.signs()
+
     def probe(self, job: Job, images: ImageSet) -> Probe:
         """What measures a job's layers one at a time, on ``images``."""
         from resnest_edge.pipeline.probe import Probe
@@ -133,8 +137,7 @@ class Maker:
         started = perf_counter()
         self.progress(work, 0, None)
         typed, origin = self.prepared.write(job, keep_float, record)
-        on_cpu = job.precision is Precision.FP32 and job.backend.target not in self.request.targets
-        options = told(BuildOptions() if on_cpu else self.request.options, work, self.progress)
+        options = told(BuildOptions() if job.reference else self.request.options, work, self.progress)
         bundle = build_bundle(typed, job.backend, origin, job.out, force=self.request.force, options=options)
         seconds = perf_counter() - started
         if known is not None:

@@ -51,11 +51,19 @@ class BuildRequest:
 
 @dataclass(frozen=True)
 class Job:
-    """One bundle to make."""
+    """One bundle to make.
+
+    Attributes:
+        backend: what builds it.
+        precision: what was asked for.
+        out: where it will stand.
+        reference: made only to compare with; the engine options asked for are not its own.
+    """
 
     backend: Backend
     precision: Precision
     out: Path
+    reference: bool = False
 
 
 def plan_jobs(request: BuildRequest, name: str, *, installed: bool = True) -> list[Job]:

@@ -53,10 +53,14 @@ def row(bundle: Bundle, measured: dict[str, Any], seconds: float) -> dict[str, A
     }
 
 
-def notes(results: list[dict[str, Any]], pictures: Pictures, skipped: set[str]) -> list[str]:
+def notes(pictures: Pictures) -> list[str]:
     """What the user should know of a build, as sentences."""
-    told = [pictures.note]
-    told += [
+    return [pictures.note]
+
+
+def warnings(results: list[dict[str, Any]], skipped: set[str]) -> list[str]:
+    """What the user of a build may not want, as sentences."""
+    told = [
         f"{entry['bundle']}: {entry['precision'].upper()} was asked for; this CPU does not compute in it, and "
         f"{entry['target']} runs the graph in {entry['precision_run'].upper()} here"
         for entry in results

@@ -13,7 +13,7 @@ from resnest_edge.backends.base import SessionOptions
 from resnest_edge.bundle import open_bundle
 from resnest_edge.errors import OutputError, ScalesError, UsageError
 from resnest_edge.images import iter_batches
-from resnest_edge.pipeline import build as build_module
+from resnest_edge.pipeline import making
 from resnest_edge.pipeline.build import BuildReport, build
 from resnest_edge.pipeline.calibrate import calibrate
 from resnest_edge.pipeline.export import export
@@ -158,7 +158,7 @@ def test_a_failed_build_leaves_nothing(
     def broken(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(build_module, "build_bundle", broken)
+    monkeypatch.setattr(making, "build_bundle", broken)
     with pytest.raises(KeyboardInterrupt):
         build(replace(request_for, precisions=(Precision.FP32,), targets=(Target.OPENVINO,), out=tmp_path / "x"))
     assert list(tmp_path.iterdir()) == []
