@@ -16,7 +16,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -85,25 +84,21 @@ def main() -> None:
     pictures = choose_pictures(images, evaluation, classes=source.num_classes, count=given.calib_images, seed=0)
     assert pictures.calibration is not None and pictures.evaluation is not None
     network = open_network(request, source, _tell)
-    started = perf_counter()
     placements = [row.placement for row in rows()]
     statistics, _ = calibrate(network, placements, pictures.calibration, skip_bad=False, progress=_tell)
-    collected = perf_counter() - started
     reference = _answers(network, network.core, pictures.evaluation)
     measured = []
     for row in rows():
-        started = perf_counter()
         scales = statistics.scales(row.method, row.placement.style)
         if row.corrected:
             scales = correct_biases(
                 network, scales, row.placement, pictures.calibration, skip_bad=False, progress=_tell
             )
-        seconds = perf_counter() - started
         graph = quantize_graph(shift_biases(network.core, scales.corrections), scales, row.placement)
         answers = _answers(network, graph, pictures.evaluation)
-        measured.append(_entry(row, answers, reference, seconds))
+        measured.append(_entry(row, answers, reference))
         print(_line(measured[-1]), flush=True)
-    _write(Path(given.out), source.name, given, measured, reference, collected)
+    _write(Path(given.out), source.name, given, measured, reference)
 
 
 def _arguments() -> argparse.Namespace:
@@ -129,7 +124,7 @@ def _answers(network: Network, graph: ir.Model, images: ImageSet) -> Accuracy:
     return Accuracy(np.concatenate(logits), np.concatenate(labels), np.concatenate(indices))
 
 
-def _entry(row: Row, answers: Accuracy, reference: Accuracy, seconds: float) -> dict[str, Any]:
+def _entry(row: Row, answers: Accuracy, reference: Accuracy) -> dict[str, Any]:
     found = compare(answers, reference).to_json()
     return {
         "placement": row.placed,
@@ -138,7 +133,6 @@ def _entry(row: Row, answers: Accuracy, reference: Accuracy, seconds: float) -> 
         "bias_correction": row.corrected,
         "top1": answers.top1,
         **{key: found[key] for key in ("drop", "drop_ci95", "agreement", "logit_sqnr_db", "kl")},
-        "seconds": round(seconds, 1),
     }
 
 
@@ -147,8 +141,7 @@ def _line(entry: dict[str, Any]) -> str:
     return (
         f"| {entry['placement']} | {entry['method']} | {entry['weight_bits']} | "
         f"{'yes' if entry['bias_correction'] else 'no'} | {entry['logit_sqnr_db']:.1f} | {entry['agreement']:.2f} | "
-        f"{entry['kl']:.1e} | {entry['top1']:.2f} | {entry['drop']:+.2f} ({low:+.2f} to {high:+.2f}) | "
-        f"{entry['seconds']:.0f} |"
+        f"{entry['kl']:.1e} | {entry['top1']:.2f} | {entry['drop']:+.2f} ({low:+.2f} to {high:+.2f}) |"
     )
 
 
@@ -158,7 +151,6 @@ def _write(
     given: argparse.Namespace,
     measured: list[dict[str, Any]],
     reference: Accuracy,
-    collected: float,
 ) -> None:
     out.mkdir(parents=True, exist_ok=True)
     value = {
@@ -167,17 +159,16 @@ def _write(
         "calibration_images": given.calib_images,
         "evaluated_images": reference.images,
         "fp32_top1": reference.top1,
-        "statistics_seconds": round(collected, 1),
         "machine": environment.describe(),
         "rows": measured,
     }
     write_atomically(out / "ablation.json", (json.dumps(value, indent=1) + "\n").encode())
     head = (
         f"# {name}: what each method is worth\n\n"
-        f"{reference.images} images, FP32 top-1 {reference.top1:.2f} %; calibrated on {given.calib_images} images "
-        f"(statistics: {collected:.0f} s). Q/DQ computed as the graph writes it, in float32.\n\n"
+        f"{reference.images} images, FP32 top-1 {reference.top1:.2f} %; calibrated on {given.calib_images} images. "
+        "Q/DQ computed as the graph writes it, in float32.\n\n"
         "| placement | method | weight bits | bias correction | logit SQNR, dB | agreement, % | KL, nats | top-1, % "
-        "| drop, points (95 % interval) | s |\n|---|---|---|---|---|---|---|---|---|---|\n"
+        "| drop, points (95 % interval) |\n|---|---|---|---|---|---|---|---|---|\n"
     )
     text = head + "\n".join(_line(entry) for entry in measured) + "\n"
     write_atomically(out / "ablation.md", text.encode())
