@@ -1,7 +1,7 @@
 """What each of our quantization methods is worth: one row a switch, same network, same images.
 
-    python benchmarks/ablation.py                                       # the demo model on its own scenes
-    python benchmarks/ablation.py resnest50 --weights W --image-size 160 --resize squash --interpolation bicubic \
+    python -m benchmarks.ablation                                       # the demo model on its own scenes
+    python -m benchmarks.ablation resnest50 --weights W --image-size 160 --resize squash --interpolation bicubic \
         --images train/ --eval-images val/ --out reports/ablation/resnest50
 
 Q/DQ is computed in float32 exactly as each graph writes it (ONNX Runtime, no INT8 kernels), so that the figures belong
@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx_ir as ir
 
 from resnest_edge import environment
 from resnest_edge.backends.onnxruntime import GraphRunner
@@ -29,7 +28,7 @@ from resnest_edge.graph.model import LOGITS, to_bytes
 from resnest_edge.images import ImageSet, iter_batches, normalise
 from resnest_edge.measure.accuracy import Accuracy, compare
 from resnest_edge.pipeline.calibrated import open_network
-from resnest_edge.pipeline.pictures import choose_pictures
+from resnest_edge.pipeline.pictures import Pictures, choose_pictures
 from resnest_edge.pipeline.plan import BuildRequest
 from resnest_edge.pipeline.sources import PreprocessingChoice, find_source
 from resnest_edge.pipeline.typed import Network, calibrate, correct_biases
@@ -72,7 +71,26 @@ def rows() -> Iterator[Row]:
 
 def main() -> None:
     """Measure every row, print the table, write JSON and Markdown."""
-    given = _arguments()
+    given = arguments(__doc__ or "", "reports/ablation/demo")
+    network, pictures = prepare(given)
+    assert pictures.calibration is not None and pictures.evaluation is not None
+    placements = [row.placement for row in rows()]
+    statistics, _ = calibrate(network, placements, pictures.calibration, skip_bad=False, progress=tell)
+    reference = answers_of(network, to_bytes(network.core), pictures.evaluation)
+    measured = []
+    for row in rows():
+        scales = statistics.scales(row.method, row.placement.style)
+        if row.corrected:
+            scales = correct_biases(network, scales, row.placement, pictures.calibration, skip_bad=False, progress=tell)
+        graph = quantize_graph(shift_biases(network.core, scales.corrections), scales, row.placement)
+        answers = answers_of(network, to_bytes(graph), pictures.evaluation)
+        measured.append(_entry(row, answers, reference))
+        print(_line(measured[-1]), flush=True)
+    _write(Path(given.out), network.name, given, measured, reference)
+
+
+def prepare(given: argparse.Namespace) -> tuple[Network, Pictures]:
+    """Export the network that the arguments name, and choose its pictures."""
     choice = PreprocessingChoice(
         image_size=given.image_size,
         resize=given.resize,
@@ -82,39 +100,25 @@ def main() -> None:
     source = find_source(given.what, weights=given.weights, choice=choice)
     images, evaluation = (given.images or "demo:train", given.eval_images or "demo:test")
     pictures = choose_pictures(images, evaluation, classes=source.num_classes, count=given.calib_images, seed=0)
-    assert pictures.calibration is not None and pictures.evaluation is not None
-    network = open_network(request, source, _tell)
-    placements = [row.placement for row in rows()]
-    statistics, _ = calibrate(network, placements, pictures.calibration, skip_bad=False, progress=_tell)
-    reference = _answers(network, network.core, pictures.evaluation)
-    measured = []
-    for row in rows():
-        scales = statistics.scales(row.method, row.placement.style)
-        if row.corrected:
-            scales = correct_biases(
-                network, scales, row.placement, pictures.calibration, skip_bad=False, progress=_tell
-            )
-        graph = quantize_graph(shift_biases(network.core, scales.corrections), scales, row.placement)
-        answers = _answers(network, graph, pictures.evaluation)
-        measured.append(_entry(row, answers, reference))
-        print(_line(measured[-1]), flush=True)
-    _write(Path(given.out), source.name, given, measured, reference)
+    return open_network(request, source, tell), pictures
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments(description: str, out: str) -> argparse.Namespace:
+    """The command line that these benchmarks share."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="?")
     for name in ("weights", "resize", "interpolation", "images", "eval-images"):
         parser.add_argument(f"--{name}")
     parser.add_argument("--image-size", type=int)
     parser.add_argument("--form", default="split")
     parser.add_argument("--calib-images", type=int, default=512)
-    parser.add_argument("--out", default="reports/ablation/demo")
+    parser.add_argument("--out", default=out)
     return parser.parse_args()
 
 
-def _answers(network: Network, graph: ir.Model, images: ImageSet) -> Accuracy:
-    runner = GraphRunner(to_bytes(graph), [LOGITS], qdq_as_written=True)
+def answers_of(network: Network, graph: bytes, images: ImageSet) -> Accuracy:
+    """Logits of a serialised graph, with Q/DQ computed as written."""
+    runner = GraphRunner(graph, [LOGITS], qdq_as_written=True)
     logits, labels, indices = [], [], []
     for batch in iter_batches(images, network.preprocessing, _BATCH):
         pixels = normalise(batch.images.astype(np.uint8, copy=False), network.preprocessing)
@@ -175,7 +179,8 @@ def _write(
     print(text)
 
 
-def _tell(stage: str, done: int, total: int | None) -> None:
+def tell(stage: str, done: int, total: int | None) -> None:
+    """Progress on stderr, where somebody watches."""
     if sys.stderr.isatty():
         print(f"\r{stage} {done}/{total or '?'}  ", end="", file=sys.stderr)
 

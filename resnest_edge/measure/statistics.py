@@ -99,6 +99,34 @@ def sqnr_db(reference: npt.NDArray[np.float32], candidate: npt.NDArray[np.float3
     return 10 * math.log10(signal / noise) if signal > 0 else -math.inf
 
 
+def paired_sqnr_gain(
+    reference: npt.NDArray[np.float32],
+    ours: npt.NDArray[np.float32],
+    theirs: npt.NDArray[np.float32],
+    resamples: int = 2000,
+) -> tuple[float, Bounds]:
+    """By how many decibels ``ours`` is nearer to the reference than ``theirs``, with its 95 % interval.
+
+    The images are paired: a percentile bootstrap (Efron and Tibshirani, 1993, chapter 13) over images of
+    ``10·log10(Σ‖ref − theirs‖² / Σ‖ref − ours‖²)``, seeded, so that it is the same each time.
+
+    Args:
+        reference: (N, K) logits.
+        ours: (N, K), of the same images.
+        theirs: likewise.
+        resamples: bootstrap samples.
+    """
+    wide = reference.astype(np.float64)
+    energies = np.stack([np.square(wide - logits).sum(1) for logits in (theirs, ours)])
+    generator = np.random.default_rng(0)
+    chosen = generator.integers(0, len(reference), (resamples, len(reference)))
+    sums = np.stack([energy[chosen].sum(1) for energy in energies])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        low, high = np.percentile(10 * np.log10(sums[0] / sums[1]), [2.5, 97.5])
+        gain = 10 * np.log10(energies[0].sum() / energies[1].sum())
+    return float(gain), (float(low), float(high))
+
+
 def mean_kl(reference: npt.NDArray[np.float32], candidate: npt.NDArray[np.float32]) -> float:
     """Mean over images of ``KL(softmax(ref) ‖ softmax(x))``, in nats.
 

@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from resnest_edge.measure.statistics import Z95, correct_within, mean_kl, paired_drop, paired_score, sqnr_db, wilson
+from resnest_edge.measure.statistics import (
+    Z95,
+    correct_within,
+    mean_kl,
+    paired_drop,
+    paired_score,
+    paired_sqnr_gain,
+    sqnr_db,
+    wilson,
+)
 
 counts = st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
@@ -230,3 +239,33 @@ def test_kl_stays_finite_where_probabilities_underflow() -> None:
 def test_correct_within_agrees_with_a_stable_sort(values: np.ndarray, labels: np.ndarray, places: int) -> None:
     order = np.argsort(-values, axis=1, kind="stable")[:, :places]
     assert correct_within(values, labels, places).tolist() == (order == labels[:, None]).any(axis=1).tolist()
+
+
+# ── two candidates on the same images ───────────────────────────────────────────────────────────────────────────────
+
+
+def noisy(reference: np.ndarray, size: float, seed: int) -> np.ndarray:
+    noise = np.random.default_rng(seed).standard_normal(reference.shape)
+    return (reference + size * noise).astype(np.float32)
+
+
+def test_the_gain_is_the_difference_of_the_two_ratios() -> None:
+    reference = np.random.default_rng(0).standard_normal((300, 10)).astype(np.float32)
+    ours, theirs = noisy(reference, 0.01, 1), noisy(reference, 0.02, 2)
+    gain, (low, high) = paired_sqnr_gain(reference, ours, theirs)
+    assert gain == pytest.approx(sqnr_db(reference, ours) - sqnr_db(reference, theirs), abs=1e-6)
+    assert 5.5 <= low < gain < high <= 6.5  # twice the noise is 6.02 dB
+    assert paired_sqnr_gain(reference, ours, theirs) == (gain, (low, high)), "seeded"
+    other, bounds = paired_sqnr_gain(reference, theirs, ours)
+    assert other == pytest.approx(-gain) and bounds == pytest.approx((-high, -low))
+
+
+def test_the_interval_of_equals_holds_zero_about_as_often_as_it_says() -> None:
+    reference = np.random.default_rng(0).standard_normal((200, 5)).astype(np.float32)
+    held = 0
+    for seed in range(100):
+        _, (low, high) = paired_sqnr_gain(
+            reference, noisy(reference, 0.1, 2 * seed + 1), noisy(reference, 0.1, 2 * seed + 2), resamples=400
+        )
+        held += low <= 0 <= high
+    assert 88 <= held <= 100  # 95 expected; a binomial of 100 is below 88 once in 500
