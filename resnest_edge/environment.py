@@ -54,6 +54,11 @@ def has_bf16() -> bool:
     return "bf16" in cpu_features() if is_arm() else bool(_BF16 & cpu_features())
 
 
+def has_amx_bf16() -> bool:
+    """Whether the CPU multiplies matrices of BF16 in AMX tiles."""
+    return "amx_bf16" in cpu_features()
+
+
 def is_arm() -> bool:
     """Whether this is a 64-bit Arm machine."""
     return platform.machine().lower() in ("aarch64", "arm64")

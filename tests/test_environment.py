@@ -33,6 +33,7 @@ def test_features_decide_weights_and_float_type(
     monkeypatch.setattr(platform, "machine", lambda: machine)
     assert environment.has_safe_int8_products() is safe
     assert environment.has_bf16() is bf16
+    assert environment.has_amx_bf16() is (text == SAPPHIRE)
 
 
 def test_a_machine_without_cpuinfo_is_taken_to_have_nothing(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from resnest_edge import environment
 from resnest_edge.backends.base import Backend, BuildOptions, BuiltEngine, Outputs, Session, SessionOptions, check_batch
 from resnest_edge.errors import BundleMisfitError, GraphError, UnavailableError, UsageError
-from resnest_edge.quantize.placement import Placement
+from resnest_edge.quantize.placement import POOLS, WEIGHTED, Placement
 from resnest_edge.spec import GraphInfo, Precision, QdqStyle, Target
 
 ENGINE_FILES = ("engine.xml", "engine.bin")
@@ -28,6 +28,8 @@ PRECISIONS = {
     "u8": Precision.INT8,
     "i8": Precision.INT8,
 }
+FUSING = WEIGHTED | POOLS | {"Add", "Sub", "Mul", "ReduceMean", "GlobalAveragePool"}
+"""What may read a layer's quantized output: no activation among them, which OpenVINO fuses into the layer itself."""
 MATRIX_LAYERS = ("Convolution", "FullyConnected", "MatMul")
 _TIMINGS_KEPT = 10_000
 
@@ -48,10 +50,19 @@ class OpenVINOBackend(Backend):
             )
 
     def int8_placement(self) -> Placement:
+        """INT8 wherever maps are large, FP32 between: docs/notes/speed.md has what was measured.
+
+        Q/DQ behind the last convolution of a block lets OpenVINO fuse the residual add into it; pools and splits in
+        INT8 move a quarter of the bytes. What is left in float is so little that BF16 gains nothing on a CPU with
+        AVX512-BF16; with AMX, layers that are kept in float are worth it.
+        """
         return Placement(
             style=QdqStyle.CPU,
-            float_type=Precision.BF16 if environment.has_bf16() else Precision.FP32,
+            float_type=Precision.BF16 if environment.has_amx_bf16() else Precision.FP32,
             weight_bits=8 if environment.has_safe_int8_products() else 7,
+            outputs=True,
+            output_readers=FUSING,
+            elementwise=POOLS,
         )
 
     def build(self, graph: Path, info: GraphInfo, options: BuildOptions, out: Path) -> BuiltEngine:

@@ -8,6 +8,8 @@ With R = radix, K = cardinality and BN(y) = γ·(y − μ)/√(σ² + ε) + β:
 - Softmax over two logits is a sigmoid of their difference, and the difference folds into the second fully
   connected layer: ``softmax(z₀, z₁)₀ = σ((W₀ − W₁)·h + b₀ − b₁)``, which halves it. Then
   ``g·s₀ + (1 − g)·s₁ = s₁ + g·(s₀ − s₁)``.
+- The mean of a sum is the sum of the means, so each split is pooled by itself: no map is added to another before the
+  gate is known, and a split that is in INT8 stays so.
 - For R > 2 the softmax is written on R tensors, ``gᵣ = exp(zᵣ − m)/Σⱼ exp(zⱼ − m)``, ``m = max zⱼ``: no 5-D
   reshape.
 
@@ -40,10 +42,11 @@ class GatedSplits(nn.Module):
         self.fc2 = fc2[0] if len(fc2) == 1 else nn.ModuleList(fc2)
 
     def forward(self, splits: Sequence[Tensor]) -> Tensor:
-        total = splits[0]
-        for split in splits[1:]:
-            total = total + split
-        hidden = F.relu(self.fc1(F.adaptive_avg_pool2d(total, 1)))
+        pooled = [F.adaptive_avg_pool2d(split, 1) for split in splits]
+        total = pooled[0]
+        for mean in pooled[1:]:
+            total = total + mean
+        hidden = F.relu(self.fc1(total))
         if self.radix <= 2:
             gate = torch.sigmoid(self.fc2(hidden))
             return gate * splits[0] if self.radix == 1 else splits[1] + gate * (splits[0] - splits[1])

@@ -32,6 +32,7 @@ class Placement:
     operators: frozenset[str] = WEIGHTED
     shortcuts: bool = True
     outputs: bool = False
+    output_readers: frozenset[str] | None = None
     elementwise: frozenset[str] = frozenset()
     keep_float: frozenset[str] = frozenset()
 
@@ -41,6 +42,7 @@ class Placement:
         return 127 if self.weight_bits == 8 else 64
 
 
-ELEMENTWISE = frozenset({"Add", "Mul", "AveragePool", "MaxPool"})
+POOLS = frozenset({"AveragePool", "MaxPool"})
+ELEMENTWISE = POOLS | {"Add", "Mul"}
 WIDEST = Placement(QdqStyle.CPU, outputs=True, elementwise=ELEMENTWISE)
 """The placement that quantizes every tensor that any target wants quantized."""

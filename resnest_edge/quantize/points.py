@@ -18,8 +18,9 @@ def quantized_uses(graph: ir.Graph, placement: Placement) -> Uses:
 
     - the activation input of every weighted operator of ``placement.operators``;
     - with ``shortcuts``, the shortcut input of a residual add: the input that is not the block's last convolution;
-    - with ``elementwise``, every activation input of those operators;
-    - with ``outputs``, all readers of what a quantized operator (and the ReLU behind it) gives.
+    - with ``elementwise``, every activation input of those operators, unless all it leads to are layers kept in float;
+    - with ``outputs``, all readers of what a quantized operator (and the ReLU behind it) gives, if each is one of
+      ``output_readers``.
 
     A layer of ``placement.keep_float`` reads no quantized value, nor does the residual add that it fuses with.
     """
@@ -27,12 +28,12 @@ def quantized_uses(graph: ir.Graph, placement: Placement) -> Uses:
     for node, _ in quantized_nodes(graph, placement):
         _add(uses, node, 0)
         if placement.outputs:
-            _add_readers(uses, _behind_relu(node.outputs[0]))
+            _add_readers(uses, _behind_relu(node.outputs[0]), placement.output_readers)
     for node in graph:
         shortcut = shortcut_input(node) if placement.shortcuts else None
         if shortcut is not None and not _fuses_kept(node, shortcut, placement):
             _add(uses, node, shortcut)
-        if node.op_type in placement.elementwise:
+        if node.op_type in placement.elementwise and _leads_to_int8(node.outputs[0], placement):
             for index, value in enumerate(node.inputs):
                 if value is not None and value.const_value is None:
                     _add(uses, node, index)
@@ -65,6 +66,16 @@ def shortcut_input(node: ir.Node) -> int | None:
     return 1
 
 
+def _leads_to_int8(value: ir.Value, placement: Placement) -> bool:
+    """Whether not every path from a tensor, through ReLUs and elementwise operators, ends in a layer kept in float."""
+    readers = [node for node, _ in value.uses()]
+    through = placement.elementwise | {"Relu"}
+    return not readers or any(
+        _leads_to_int8(node.outputs[0], placement) if node.op_type in through else node.name not in placement.keep_float
+        for node in readers
+    )
+
+
 def _fuses_kept(node: ir.Node, shortcut: int, placement: Placement) -> bool:
     fused = node.inputs[1 - shortcut]
     producer = None if fused is None else fused.producer()
@@ -85,10 +96,11 @@ def _behind_relu(value: ir.Value) -> ir.Value:
     return value
 
 
-def _add_readers(uses: Uses, value: ir.Value) -> None:
-    if value.is_graph_output():
+def _add_readers(uses: Uses, value: ir.Value, kinds: frozenset[str] | None) -> None:
+    readers = value.uses()
+    if value.is_graph_output() or (kinds is not None and any(node.op_type not in kinds for node, _ in readers)):
         return
-    for node, index in value.uses():
+    for node, index in readers:
         _add(uses, node, index)
 
 

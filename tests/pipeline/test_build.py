@@ -13,6 +13,7 @@ from resnest_edge.backends.base import SessionOptions
 from resnest_edge.bundle import open_bundle
 from resnest_edge.errors import OutputError, ScalesError, UsageError
 from resnest_edge.images import iter_batches
+from resnest_edge.measure.statistics import sqnr_db
 from resnest_edge.pipeline import making
 from resnest_edge.pipeline.build import BuildReport, build
 from resnest_edge.pipeline.calibrate import calibrate
@@ -92,7 +93,11 @@ def test_a_session_answers_the_same_at_any_batch(built: BuildReport, pictures: P
         ):
             expected, answer = one.run(images), many.run(images)
         assert answer.logits.shape == (7, 10)
-        np.testing.assert_allclose(answer.logits, expected.logits, atol=1e-3 * expected.logits.std())
+        if bundle.manifest.info.precision is Precision.INT8:
+            # Sums of floats in another order can round a value to the next of 256 steps: far below INT8's own error.
+            assert sqnr_db(expected.logits, answer.logits) > 40
+        else:
+            np.testing.assert_allclose(answer.logits, expected.logits, atol=1e-3 * expected.logits.std())
         np.testing.assert_allclose(answer.probabilities.sum(1), 1.0, atol=1e-5)
 
 

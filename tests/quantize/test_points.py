@@ -112,3 +112,26 @@ def test_a_reader_is_listed_once() -> None:
 
 def test_a_product_of_two_activations_is_left_alone() -> None:
     assert chosen(graph("logits = MatMul(images, other)")) == {}
+
+
+def test_outputs_can_be_quantized_for_chosen_readers_only() -> None:
+    """A map that is added stays INT8; what a sigmoid reads stays float, and so does a map that anything else reads."""
+    readers = frozenset({"Add"})
+    assert chosen(graph(RESIDUAL), outputs=True, output_readers=readers) == {
+        "images": ["a:0", "e:1"],
+        "b": ["d:0"],
+        "d": ["e:0"],
+    }
+    gate = graph("a = Conv(images, w)  b = Sigmoid(a)  logits = Mul(b, other)")
+    assert chosen(gate, outputs=True, output_readers=readers) == {"images": ["a:0"]}
+    shared = graph("a = Conv(images, w)  b = Sigmoid(a)  logits = Add(a, b)")
+    assert chosen(shared, outputs=True, output_readers=readers) == {"images": ["a:0"]}
+
+
+def test_a_pool_before_layers_in_float_stays_in_float() -> None:
+    body = "a = MaxPool <kernel_shape = [1, 1]> (images)  b = Relu(a)  d = Conv(b, w)  logits = Conv(b, w)"
+    pools = frozenset({"MaxPool"})
+    both = chosen(graph(body), elementwise=pools, keep_float=frozenset({"d", "logits"}))
+    one = chosen(graph(body), elementwise=pools, keep_float=frozenset({"d"}))
+    assert both == {}
+    assert one == {"images": ["a:0"], "b": ["logits:0"]}
