@@ -151,7 +151,7 @@ class Capture(Worker):
 
     def _begin(self, picture: Picture, *, opened: bool) -> None:
         if opened:
-            self._shared.begins[self.source.name] = self._captured
+            self._shared.begins[self.source.name].append(self._captured)
             height, width = picture.image.shape[:2]
             self._tell(f"{self.source.name}: streaming, {width}×{height}")
         self._account.set_state(self.source.name, SourceState.STREAMING)

@@ -64,7 +64,6 @@ class Delivery(Worker):
         self._pending, self._answering, self._outlets = pending, answering, outlets
         self._every, self._due = every, perf_counter() + every
         self._finished = finished
-        self._begun: dict[str, int] = {}
         self._failures = 0
         self._latencies: deque[tuple[float, float, float, float]] = deque(maxlen=_KEPT)
 
@@ -140,9 +139,10 @@ class Delivery(Worker):
             ) from error
 
     def _begin(self, source: str, frame_id: int) -> None:
-        begin = self._shared.begins.get(source, 0)
-        if frame_id >= begin and self._begun.get(source) != begin:
-            self._begun[source] = begin
+        begins = self._shared.begins[source]
+        if begins and begins[0] <= frame_id:
+            while begins and begins[0] <= frame_id:  # more than one where every frame between was dropped
+                begins.popleft()
             self._answering.forget(source)
 
     def _latency(self, job: Job, captured: float) -> dict[str, float]:

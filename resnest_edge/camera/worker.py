@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
+from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -18,13 +19,14 @@ class Shared:
         account: counts and states.
         tell: told what a person would want to know; called from any thread.
         crashed: told of an exception that nobody handled, on the thread that it ended.
-        begins: by source, the number of the first frame since it was opened last: smoothing begins anew there.
+        begins: by source, numbers of the first frame after each opening that the answers have not come to yet:
+            smoothing begins anew there.
     """
 
     account: Account
     tell: Callable[[str], None]
     crashed: Callable[[Exception], None]
-    begins: dict[str, int] = field(default_factory=dict)
+    begins: dict[str, deque[int]] = field(default_factory=lambda: defaultdict(deque))
 
 
 class Worker(threading.Thread, ABC):

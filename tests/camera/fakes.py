@@ -38,7 +38,7 @@ def info(batch: str = "1:1:8", input_format: InputFormat = InputFormat.UINT8_NHW
 class StampSession(Session):
     """Is sure of the class that a picture's stamp spells; ``behave`` is called before each inference."""
 
-    def __init__(self, batch: int = 1, behave: Callable[[], None] = lambda: None, graph: GraphInfo | None = None):
+    def __init__(self, batch: int = 1, behave: Callable[[], object] = lambda: None, graph: GraphInfo | None = None):
         super().__init__(graph or info(), SessionOptions(batch=batch))
         self._behave, self._pool = behave, ThreadPoolExecutor(1)
         self._free = threading.Semaphore(1)
@@ -75,7 +75,7 @@ class StampSession(Session):
 
 
 def engine(
-    batches: Sequence[int] = (1,), behave: Callable[[], None] = lambda: None, name: str = "fake", **contract: Any
+    batches: Sequence[int] = (1,), behave: Callable[[], object] = lambda: None, name: str = "fake", **contract: Any
 ) -> CameraEngine:
     kept = {"labels": LABELS, "preprocessing": PREPROCESSING, "input_format": InputFormat.UINT8_NHWC, **contract}
     return CameraEngine(name, Contract(**kept), {batch: StampSession(batch, behave) for batch in batches})

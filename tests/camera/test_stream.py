@@ -55,7 +55,7 @@ def test_files_wait_and_every_frame_is_answered_in_order() -> None:
 
 def test_frames_of_several_sources_share_batches() -> None:
     gate = threading.Event()
-    used = engine((1, 2, 4), behave=lambda: gate.wait(10) and None)
+    used = engine((1, 2, 4), behave=lambda: gate.wait(10))
     stream = Stream(used, [file_source(name, 4) for name in "abcd"], Best(), [Kept()])
     timer = threading.Timer(0.3, gate.set)
     timer.start()
@@ -74,7 +74,7 @@ def test_a_live_source_drops_the_oldest_and_counts_them() -> None:
         done.wait(10)
 
     kept = Kept(react=lambda result: done.set() if result.frame.frame_id == 49 else None)
-    used = engine(behave=lambda: gate.wait(10) and None)
+    used = engine(behave=lambda: gate.wait(10))
     source = ScriptedSource("cam", flood, live=True)
     summary = run(Stream(used, [source], Best(), [kept], StreamOptions(queue=3)))
     counts = summary.sources["cam"]
@@ -226,7 +226,6 @@ def test_stop_answers_what_was_captured() -> None:
 def test_what_cannot_be_decoded_is_told_and_others_go_on() -> None:
     def refused(_: int) -> Iterable[Item]:
         raise InputError("access is refused", where="door")
-        yield
 
     door = ScriptedSource("door", refused, live=True, endless=True)
     summary = run(Stream(engine(), [door, file_source("b", 30)], Best(), []))
