@@ -69,9 +69,10 @@ class JsonLines:
             file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except (OSError, ValueError) as exc:
             raise sink_error(self.name, getattr(exc, "errno", None), getattr(exc, "strerror", str(exc))) from exc
-        with contextlib.suppress(OSError), path.open("rb") as written:
-            written.seek(-1, os.SEEK_END)
-            self._begin = b"" if written.read() == b"\n" else b"\n"  # what another program left half-written stays apart
+        if path.is_file():  # not a pipe or a device, which reading would take from
+            with contextlib.suppress(OSError), path.open("rb") as written:
+                written.seek(-1, os.SEEK_END)
+                self._begin = b"" if written.read(1) == b"\n" else b"\n"  # half a line of another run stays apart
         return file
 
 
