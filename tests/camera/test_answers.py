@@ -23,7 +23,8 @@ vectors = arrays(np.float32, CLASSES, elements=st.floats(0, 1, width=32))
 
 def softmax(logits: npt.NDArray[Any]) -> Vector:
     powers = np.exp(logits - logits.max())
-    return (powers / powers.sum()).astype(np.float32)
+    result: Vector = (powers / powers.sum()).astype(np.float32)
+    return result
 
 
 @given(vectors, st.integers(1, 9), st.floats(0, 1))
