@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -134,10 +135,12 @@ class Best:
 
 
 class Kept:
-    """Remembers everything, from one thread."""
+    """Remembers everything, from one thread; but not the pixels, if it is to be ``light``."""
 
-    def __init__(self, name: str = "kept", react: Callable[[CameraResult], None] = lambda _: None) -> None:
-        self.name, self._react = name, react
+    def __init__(
+        self, name: str = "kept", react: Callable[[CameraResult], None] = lambda _: None, *, light: bool = False
+    ) -> None:
+        self.name, self._react, self._light = name, react, light
         self.results: list[CameraResult] = []
         self.statuses: list[dict[str, SourceCounts]] = []
         self.closed = 0
@@ -146,7 +149,8 @@ class Kept:
     def write(self, result: CameraResult) -> None:
         self._threads.add(threading.get_ident())
         assert len(self._threads) == 1 and not self.closed
-        self.results.append(result)
+        frame = replace(result.frame, image=np.empty((0, 0, 3), np.uint8)) if self._light else result.frame
+        self.results.append(replace(result, frame=frame))
         self._react(result)
 
     def status(self, counts: Mapping[str, SourceCounts]) -> None:
