@@ -19,13 +19,11 @@ from resnest_edge.camera.sources import Picture, Source, open_source
 from resnest_edge.camera.stream import Stream, StreamOptions
 from resnest_edge.camera.uri import parse_source
 from resnest_edge.demo.scenes import draw_scene
-from resnest_edge.pipeline.build import build
 from resnest_edge.pipeline.engine import load
-from resnest_edge.pipeline.plan import BuildRequest
-from resnest_edge.spec import Precision, Target
 from tests.camera.fakes import Best, FullDisk, Kept, balanced, engine, run
 from tests.camera.rtsp import broken, elementary, movie, serving
 from tests.support.cli import CommandLine
+from tests.support.demo_bundle import demo_bundle
 from tests.support.video import stamped, write_video
 
 FRAMES = 40
@@ -146,8 +144,7 @@ def test_the_demo_model_names_what_an_rtsp_camera_shows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """From the command line to JSON lines: each answer is the engine's own for that frame, and the digits are right."""
-    bundle = tmp_path / "engine"
-    build(BuildRequest(precisions=(Precision.FP32,), targets=(Target.OPENVINO,), out=bundle))
+    bundle = demo_bundle(tmp_path)
     hold, scenes = 3, 60
     labels = [index // hold % 10 for index in range(scenes * hold)]
     video = write_video(
