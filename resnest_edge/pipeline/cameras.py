@@ -76,10 +76,10 @@ def open_stream(
     sources = [open_source(uri, timeout=request.options.capture.stall) for uri in uris]
 
     def load(path: Path) -> CameraEngine:
-        return _load_engine(open_bundle(path), request, len(sources))
+        return _load(open_bundle(path), request, len(sources))
 
     with ExitStack() as undo:
-        engine = _load_engine(bundle, request, len(sources))
+        engine = _load(bundle, request, len(sources))
         undo.callback(engine.close)
         opened = open_sinks(request.sinks, labels=bundle.labels)
         for sink in opened:
@@ -89,14 +89,33 @@ def open_stream(
     return stream
 
 
-def _load_engine(bundle: Bundle, request: CameraRequest, cameras: int) -> CameraEngine:
+def load_engine(path: Path, *, batch: int = 1, threads: int | None = None) -> CameraEngine:
+    """Load a bundle's engine for a stream.
+
+    Args:
+        path: of the bundle.
+        batch: frames per inference at most; a larger maximum than the engine's is its own.
+        threads: CPU threads; None means every core.
+
+    Raises:
+        BundleError: the bundle is damaged, or not for this machine.
+        UnavailableError: its runtime or device is not here.
+    """
+    return _load_batches(open_bundle(path), batch, threads)
+
+
+def _load(bundle: Bundle, request: CameraRequest, cameras: int) -> CameraEngine:
+    most = request.batch or max(cameras, bundle.manifest.info.batch.optimum)
+    return _load_batches(bundle, most, request.threads)
+
+
+def _load_batches(bundle: Bundle, most: int, threads: int | None) -> CameraEngine:
     manifest = bundle.manifest
-    most = request.batch or max(cameras, manifest.info.batch.optimum)
     contract = Contract(bundle.labels, manifest.preprocessing, manifest.info.input_format)
     with ExitStack() as undo:
         sessions = {}
         for size in batch_sizes(manifest.info.batch, most):
-            sessions[size] = load_session(bundle, SessionOptions(batch=size, threads=request.threads))
+            sessions[size] = load_session(bundle, SessionOptions(batch=size, threads=threads))
             undo.callback(sessions[size].close)
         undo.pop_all()
     return CameraEngine(str(bundle.path), contract, sessions)
