@@ -53,7 +53,7 @@ def test_every_frame_is_there_at_its_time_with_its_label(tmp_path: Path) -> None
         }
         error = {label: float(np.square(picture.astype(float) - drawn[label]).mean()) for label in LABELS}
         assert min(error, key=lambda label: error[label]) == item.answers[0].label, error
-        bare = float(np.square(picture.astype(float) - frame.image).mean())
+        bare = float(np.square(picture.astype(float) - item.frame.image).mean())
         assert error[item.answers[0].label] < bare / 10
 
 
@@ -88,7 +88,7 @@ def test_odd_and_changing_sizes_are_fitted_into_the_first(tmp_path: Path) -> Non
     written(tmp_path / "out.mp4", results)
     pictures = [picture for _, picture in frames_of(tmp_path / "out.mp4")]
     assert {picture.shape for picture in pictures} == {(240, 320, 3)}
-    assert read_stamp(pictures[4]) == 5  # the same shape: the whole picture is in it
+    assert read_stamp(pictures[4]) & 0x0FFF == 5  # the same shape: the whole picture is in it, words on its top row
     assert pictures[8][:, :90].mean() < 20  # a tall picture leaves black at its sides
 
 

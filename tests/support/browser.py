@@ -1,13 +1,15 @@
-"""A headless Chromium that a test drives: open a page, ask it something, look at it. Chrome DevTools Protocol, by pipe."""
+"""A headless Chromium that a test drives over a pipe (Chrome DevTools Protocol): open a page, ask it, look at it."""
 
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +18,7 @@ from typing import Any
 import pytest
 
 _PATIENCE_S = 60.0
+_PLACE = "import os; from sys import argv as a; os.dup2(int(a[1]), 3); os.dup2(int(a[2]), 4); os.execv(a[3], a[3:])"
 
 
 def chromium() -> str:
@@ -32,26 +35,31 @@ class Browser:
     def __init__(self, folder: Path, *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
         to_browser, self._write = os.pipe()
         self._read, from_browser = os.pipe()
-        for target, source in ((3, to_browser), (4, from_browser)):
-            assert source > 4 or source == target, "descriptors 3 and 4 are the protocol's"
+        to_browser, from_browser = _high(to_browser), _high(from_browser)
         command = [chromium(), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
         command += ["--no-first-run", "--disable-background-networking", "--disable-sync", "--remote-debugging-pipe"]
         command += [f"--user-data-dir={folder / 'profile'}", f"--window-size={width},{height}", "--hide-scrollbars"]
         command += [f"--blink-settings=preferredColorScheme={0 if dark else 1}", "about:blank"]
-        shell = ["sh", "-c", f'exec "$@" 3<&{to_browser} 4>&{from_browser}', "sh", *command]
+        place = [sys.executable, "-S", "-c", _PLACE, str(to_browser), str(from_browser), *command]
         self._process = subprocess.Popen(
-            shell, pass_fds=(to_browser, from_browser), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            place, pass_fds=(to_browser, from_browser), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         os.close(to_browser)
         os.close(from_browser)
         self._number, self._buffer, self.errors = 0, b"", list[str]()
+        self._session: str | None = None
+        try:
+            self._attach()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+
+    def _attach(self) -> None:
         pages = [item for item in self._call("Target.getTargets")["targetInfos"] if item["type"] == "page"]
         attached = self._call("Target.attachToTarget", targetId=pages[0]["targetId"], flatten=True)
-        self._session: str | None = attached["sessionId"]
+        self._session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Log"):
             self._call(f"{domain}.enable")
-
-    _session = None
 
     def __enter__(self) -> Browser:
         return self
@@ -59,7 +67,7 @@ class Browser:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.terminate()
+        self._process.kill()
         self._process.wait(_PATIENCE_S)
         os.close(self._read)
         os.close(self._write)
@@ -114,3 +122,10 @@ class Browser:
         message, _, self._buffer = self._buffer.partition(b"\0")
         value: dict[str, Any] = json.loads(message)
         return value
+
+
+def _high(descriptor: int) -> int:
+    """The same pipe's end under a number above 3 and 4, which are the protocol's."""
+    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 10)
+    os.close(descriptor)
+    return moved

@@ -1,10 +1,10 @@
 """Where results go, and the one place that opens every kind.
 
-    live                     a table on stderr, redrawn four times a second
-    jsonl:answers.jsonl      one JSON object a result, appended; jsonl:- is stdout
-    video:out.mp4            every answered frame, its answers drawn on it; video:out.mp4?fps=25 for files
-    mjpeg:8080               a page on 127.0.0.1 with a live view, /metrics and /healthz; mjpeg:HOST:PORT
-    webhook:https://…        one POST of JSON a result
+live                     a table on stderr, redrawn four times a second
+jsonl:answers.jsonl      one JSON object a result, appended; jsonl:- is stdout
+video:out.mp4            every answered frame, its answers drawn on it; video:out.mp4?fps=25 for files
+mjpeg:8080               a page on 127.0.0.1 with a live view, /metrics and /healthz; mjpeg:HOST:PORT
+webhook:https://…        one POST of JSON a result
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ def open_sink(text: str, *, labels: Sequence[str]) -> Sink:
         sink: Sink = _need("video", "PyAV, which encodes video,").AnnotatedVideo(Path(found["path"]), fps)
         return sink
     if kind == "mjpeg":
-        page = _need("mjpeg", "prometheus_client, which the page needs for its metrics,")
-        sink = page.MjpegPage(page.PageOptions.parse(rest), labels)
-        return sink
+        mjpeg = _need("mjpeg", "prometheus_client, which the page needs for its metrics,")
+        page: Sink = mjpeg.MjpegPage(mjpeg.PageOptions.parse(rest), labels)
+        return page
     if kind == "webhook" and rest:
         from resnest_edge.camera.sinks.webhook import Webhook
 
@@ -75,7 +75,7 @@ def open_sinks(texts: Sequence[str], *, labels: Sequence[str]) -> tuple[Sink, ..
     sinks: list[Sink] = []
     try:
         for text in texts:
-            sinks.append(open_sink(text, labels=labels))  # one by one: those opened are closed if one fails
+            sinks.append(open_sink(text, labels=labels))  # noqa: PERF401 - those opened are closed if one fails
     except ResnestEdgeError:
         for sink in sinks:
             sink.close()

@@ -1,4 +1,4 @@
-"""A live table on stderr: sources, answers, latencies and counts. Where stderr is no terminal, changes of state only."""
+"""A live table on stderr: sources, answers, latencies and counts. Where that is no terminal, changes of state only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from resnest_edge.camera.base import CameraResult, SourceCounts, SourceState
-from resnest_edge.camera.sinks.record import answer_words, counters_words
+from resnest_edge.camera.sinks.record import counters_words
 from resnest_edge.camera.sinks.tally import Counting, Tally, View
 
 _COLOURS = {
@@ -91,7 +91,8 @@ class LiveView:
 def _cells(view: View) -> list[Text]:
     counts, result = view.counts, view.result
     state = counts.state if counts else SourceState.CONNECTING
-    label, share = answer_words(result)[0] if result else ("", "")
+    best = result.answers[0] if result and result.answers else None
+    label, share = (best.label, f"{100 * best.probability:.1f} %") if best else ("–" if result else "", "")
     latencies = ["" if value is None else f"{value:.1f}" for value in (view.p50_ms, view.p90_ms)]
     cells = [label, share, f"{view.rate:.1f}", *latencies]
     account = counts or SourceCounts(state)

@@ -33,14 +33,10 @@ def counts_json(counts: SourceCounts) -> dict[str, Any]:
 
 
 def to_lines(result: CameraResult) -> list[str]:
-    """What is drawn on a frame: where and when it was taken, and a line an answer."""
+    """What is drawn on a frame: where and when it was taken, and a line an answer, the probability first."""
     stamp = result.frame.captured_at.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
-    return [f"{result.frame.source}  {stamp} UTC", *(f"{name}  {share}" for name, share in answer_words(result))]
-
-
-def answer_words(result: CameraResult) -> list[tuple[str, str]]:
-    """Each answer's label and its probability in percent; one dash where nothing reached the threshold."""
-    return [(answer.label, f"{100 * answer.probability:.1f} %") for answer in result.answers] or [("–", "")]
+    answers = [f"{100 * answer.probability:.1f} %  {answer.label}" for answer in result.answers]
+    return [f"{result.frame.source}  {stamp} UTC", *(answers or ["no answer"])]
 
 
 def counters_words(counters: Mapping[str, int]) -> str:
