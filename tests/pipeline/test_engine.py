@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 import resnest_edge
@@ -90,3 +92,16 @@ def test_watching_with_a_real_engine(bundle: Path) -> None:
     assert [tuple(a.index for a in result.answers) for result in results] == [
         tuple(a.index for a in answers) for answers in expected
     ]
+
+
+def test_closing_frees_the_engine(bundle: Path) -> None:
+    """OpenVINO maps the weights' file: an engine that is not freed keeps a descriptor and its memory."""
+    process, found = psutil.Process(), []
+    for _ in range(4):
+        engine = resnest_edge.load(bundle)
+        engine(draw_scene("test", 0))
+        engine.close()
+        del engine
+        gc.collect()
+        found.append(process.num_fds())
+    assert found[1:] == found[:1] * 3
