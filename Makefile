@@ -74,6 +74,15 @@ gpu-check: setup ## With an NVIDIA GPU: test engines, measure into reports/gpu-N
 	$(BIN)/python -m pytest -m gpu tests/gpu
 	$(BIN)/python benchmarks/gpu.py --name "$(GPU)" $(GPU_ARGS)
 
+.PHONY: soak
+soak: setup ## Play an hour's worth of camera frames through the stream; fails unless memory stays flat
+	$(BIN)/python -m benchmarks.soak --log reports/soak.log
+
+.PHONY: cpp-check
+cpp-check: setup ## Compile examples/cpp and compare its answers with Python's (fetches ONNX Runtime's headers: 150 MB)
+	scripts/onnxruntime_sdk.sh build/onnxruntime
+	ONNXRUNTIME_ROOT=build/onnxruntime $(BIN)/python -m pytest tests/examples
+
 .PHONY: test-core
 test-core: ## Install without extras into .venv-core (PYTHON=python3.13 chooses) and test what must work so
 	@$(call new_venv,$(CORE_VENV))

@@ -15,6 +15,7 @@ EXTRAS = frozenset(
         "onnxscript",
         "onnxsim",
         "openvino",
+        "prometheus_client",
         "pycuda",
         "resnest",
         "safetensors",

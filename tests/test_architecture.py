@@ -36,6 +36,9 @@ OWNED: dict[str, set[str]] = {
     "pipeline.probe": ONNX,
     "pipeline.sensitivity": ONNX,
     "training": {"torch", "safetensors"},
+    "camera.sinks.video": {"av"},
+    "camera.sinks.metrics": {"prometheus_client"},
+    "camera.sinks.mjpeg": {"prometheus_client"},
 }
 
 # Loaded by no `--help` and no `import resnest_edge`: they would be paid for by every start of the program.

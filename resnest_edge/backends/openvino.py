@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import queue
 from collections import Counter, deque
@@ -139,7 +140,12 @@ class OpenVINOSession(Session):
     def close(self) -> None:
         for request in self._requests:
             request.wait()
+            # A request keeps its callback, which knows the request: a cycle through C++ that Python cannot collect.
+            request.set_callback(_nothing, None)
         self._requests.clear()
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._free.get_nowait()
         self._compiled = None
 
 
@@ -192,6 +198,10 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "get_type_name"):  # an openvino.Type, such as the precision hint
         return value.get_type_name()
     return value if isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def _nothing(_: object) -> None:
+    return None
 
 
 def _reason(exc: BaseException) -> str:

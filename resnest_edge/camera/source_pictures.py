@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from time import perf_counter
 
@@ -33,7 +33,7 @@ class PictureSource:
         self._images = ImageFiles(path, file.parent, [file.name], [None], ()) if single else open_images(path)
         self._stopped = threading.Event()
 
-    def frames(self) -> Iterator[Picture | Damage]:
+    def frames(self) -> Generator[Picture | Damage, None, None]:
         """Decode one picture after another."""
         self._stopped.clear()
         for index in range(len(self._images)):
@@ -66,7 +66,7 @@ class DemoSource:
         self._given = 0
         self._stopped = threading.Event()
 
-    def frames(self) -> Iterator[Picture | Damage]:
+    def frames(self) -> Generator[Picture | Damage, None, None]:
         """Draw the scenes, each at its time; opened again, they go on where they were."""
         self._stopped.clear()
         first, start = self._given, perf_counter()

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import IO
 
 import numpy as np
@@ -85,7 +85,7 @@ class PipeSource:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
-    def frames(self) -> Iterator[Picture | Damage]:
+    def frames(self) -> Generator[Picture | Damage, None, None]:
         """Start the program and read; it is ended with the iteration."""
         read, write = os.pipe()
         with os.fdopen(read, "rb", buffering=0) as pipe, tempfile.TemporaryFile() as words:

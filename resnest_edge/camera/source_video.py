@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -78,7 +78,7 @@ class VideoSource:
         self._stopped = threading.Event()
         self._asked = 0.0
 
-    def frames(self) -> Iterator[Picture | Damage]:
+    def frames(self) -> Generator[Picture | Damage, None, None]:
         """Open it and decode; see :class:`~resnest_edge.camera.sources.Source`."""
         self._stopped.clear()
         try:
@@ -103,7 +103,7 @@ class VideoSource:
             raise InputError("there is no video in it", where=self._shown)
         return container
 
-    def _decode(self, container: InputContainer) -> Iterator[Picture | Damage]:
+    def _decode(self, container: InputContainer) -> Generator[Picture | Damage, None, None]:
         stream = container.streams.video[0]
         # Decoding several frames at once delays each by as many: right for files, wrong for cameras.
         stream.thread_type = "SLICE" if self.live else "AUTO"

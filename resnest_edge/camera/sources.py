@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -35,7 +35,7 @@ class Source(Protocol):
     endless: bool
     """Whether an end is a loss, after which the source is opened again; final once a picture came."""
 
-    def frames(self) -> Iterator[Picture | Damage]:
+    def frames(self) -> Generator[Picture | Damage, None, None]:
         """Open the source, give its pictures in order, and free it when the iterator is exhausted or closed.
 
         A second call opens it again.

@@ -21,7 +21,7 @@ def command(
     force: options.Force = False,
     json: options.Json = False,
 ) -> None:
-    """Lay a bundle out as a model server or an ONNX Runtime program takes it.
+    """Lay a bundle out as DeepStream, a model server or an ONNX Runtime program takes it.
 
     Example:
 

@@ -15,6 +15,9 @@ from resnest_edge.spec import InputFormat, Precision, Preprocessing
 NORMALISED = "preprocess.normalised"
 """Name of the normalised input in a folded graph: what the core graph calls ``images``."""
 
+FLOAT_PIXELS, PLANAR_PIXELS = "preprocess.cast", "preprocess.planar"
+"""Names of the two nodes that make planar float pixels of uint8 frames."""
+
 _FLOAT = ir.DataType.FLOAT
 
 
@@ -52,8 +55,8 @@ def _fold_input(graph: ir.Graph, preprocessing: Preprocessing, form: InputFormat
         shape = ir.Shape([batch, height, width, channels])
         value = ir.Value(name=INPUT, type=ir.TensorType(ir.DataType.UINT8), shape=shape)
         graph.inputs[0] = value
-        value = add_node(graph, "Cast", [value], "preprocess.cast", _FLOAT, shape, {"to": int(_FLOAT)})
-        value = add_node(graph, "Transpose", [value], "preprocess.planar", _FLOAT, planar, {"perm": [0, 3, 1, 2]})
+        value = add_node(graph, "Cast", [value], FLOAT_PIXELS, _FLOAT, shape, {"to": int(_FLOAT)})
+        value = add_node(graph, "Transpose", [value], PLANAR_PIXELS, _FLOAT, planar, {"perm": [0, 3, 1, 2]})
     else:
         value = ir.Value(name=INPUT, type=ir.TensorType(_FLOAT), shape=planar)
         graph.inputs[0] = value

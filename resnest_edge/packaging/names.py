@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 class Consumer(str, Enum):
     """The program that a package is for."""
 
+    DEEPSTREAM = "deepstream"
     TRITON = "triton"
     OPENVINO_MODEL_SERVER = "openvino-model-server"
     ONNX = "onnx"
