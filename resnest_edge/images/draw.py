@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from resnest_edge.images.base import Pixels
 
 _LINES_PER_HEIGHT = 18
-_SMALLEST, _LARGEST = 12, 48
+_SMALLEST, _LARGEST = 9, 48
 _DARK, _LIGHT = (0, 0, 0, 160), (255, 255, 255)
 
 

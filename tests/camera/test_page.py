@@ -211,6 +211,29 @@ def test_too_many_clients_are_turned_away(page: MjpegPage) -> None:
         client.close()
 
 
+def test_viewers_of_an_ended_source_are_noticed_to_leave(page: MjpegPage) -> None:
+    page.write(result(0))  # and never again
+    for _ in range(70):  # more than there is room for at once
+        with closing(socket.create_connection(at(page), timeout=10)) as client:
+            client.sendall(b"GET /stream/door HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            if not client.recv(12):  # turned away: those before have not been noticed yet
+                time.sleep(0.1)
+    for _ in range(100):
+        with closing(socket.create_connection(at(page), timeout=10)) as client:
+            client.sendall(b"GET /snapshot/door HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            if client.recv(12) == b"HTTP/1.0 200":
+                break
+        time.sleep(0.1)
+    else:
+        pytest.fail("nobody is let in any more")
+    until = time.monotonic() + 20
+    while any(
+        thread.name.startswith("Thread-") and "process_request" in thread.name for thread in threading.enumerate()
+    ):
+        assert time.monotonic() < until, "threads of viewers that left are still there"
+        time.sleep(0.1)
+
+
 def test_a_port_in_use_is_an_output_error(page: MjpegPage) -> None:
     port = urlsplit(page.url).port
     with pytest.raises(OutputError, match=f"mjpeg:127.0.0.1:{port}.*in use"):

@@ -30,9 +30,11 @@ def test_every_kind_opens_and_takes_results(tmp_path: Path, capfd: pytest.Captur
 
 
 def test_viewers_show_the_other_sinks(tmp_path: Path) -> None:
-    page, lines = open_sinks(["mjpeg:0", f"jsonl:{tmp_path / 'a.jsonl'}"], labels=LABELS)
+    told: list[str] = []
+    page, lines = open_sinks(["mjpeg:0", f"jsonl:{tmp_path / 'a.jsonl'}"], labels=LABELS, tell=told.append)
     lines.write(result(0))
     assert isinstance(page, MjpegPage)
+    assert told == [f"the page is at {page.url}"]
     assert page.status_json()["sinks"] == {lines.name: {"written": 1, "failed": 0}}
     for sink in (page, lines):
         sink.close()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -209,6 +211,27 @@ def test_the_end_is_bounded_and_everything_is_accounted_for(server: Server, capl
     assert hook.counters() == {"delivered": 0, "dropped": 41, "queued": 0}
     assert "40 dropped" in caplog.text
     assert not hook._thread.is_alive()
+
+
+def test_a_server_that_answers_a_byte_at_a_time_is_not_waited_for(server: Server) -> None:
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def drip() -> None:
+        client, _ = listening.accept()
+        with client, contextlib.suppress(OSError):
+            while not server.ended.wait(0.05):
+                client.sendall(b"H")
+
+    threading.Thread(target=drip, daemon=True).start()
+    hook = Webhook(f"http://127.0.0.1:{listening.getsockname()[1]}/", Patience(timeout_s=0.2, drain_s=0.1))
+    for index in range(3):
+        hook.write(result(index))
+    hook.close()
+    assert hook.counters() == {"delivered": 0, "dropped": 3, "queued": 0}
+    server.ended.set()
+    hook._thread.join(20)
+    assert hook.counters() == {"delivered": 0, "dropped": 3, "queued": 0}  # and nothing is counted twice
+    listening.close()
 
 
 def test_user_and_password_become_a_header_and_stay_unseen(server: Server) -> None:

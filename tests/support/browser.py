@@ -73,8 +73,9 @@ class Browser:
         os.close(self._write)
 
     def open(self, url: str) -> None:
-        """Go to a page."""
+        """Go to a page, and wait until its document and scripts are loaded."""
         self._call("Page.navigate", url=url)
+        self.wait_for(f"location.href === {json.dumps(url)} && document.readyState === 'complete'")
 
     def ask(self, expression: str) -> Any:
         """The value of a JavaScript expression; a promise is waited for."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -63,8 +63,15 @@ def open_sink(text: str, *, labels: Sequence[str]) -> Sink:
     raise UsageError(f"{without_password(text)!r} is not a sink", hint=hint)
 
 
-def open_sinks(texts: Sequence[str], *, labels: Sequence[str]) -> tuple[Sink, ...]:
+def open_sinks(
+    texts: Sequence[str], *, labels: Sequence[str], tell: Callable[[str], None] = lambda _: None
+) -> tuple[Sink, ...]:
     """Open every ``--sink`` of a run; viewers then show the counters of the others as well.
+
+    Args:
+        texts: see the module.
+        labels: class names, in class order.
+        tell: told where a page is.
 
     Raises:
         UsageError: one is given twice, or see :func:`open_sink`; whatever was opened is closed again.
@@ -84,6 +91,8 @@ def open_sinks(texts: Sequence[str], *, labels: Sequence[str]) -> tuple[Sink, ..
     for sink in sinks:
         if (watch := getattr(sink, "watch", None)) is not None:
             watch(counting)
+        if (url := getattr(sink, "url", None)) is not None:
+            tell(f"the page is at {url}")
     return tuple(sinks)
 
 

@@ -1,4 +1,4 @@
-"""A run's numbers for Prometheus. Names and labels are documented in docs/camera.md and stay as they are."""
+"""A run's numbers for Prometheus. Names and labels are documented in docs/sinks.md and stay as they are."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import select
 import socket
 import threading
 from http import HTTPStatus
@@ -134,6 +135,8 @@ class PageHandler(BaseHTTPRequestHandler):
             self.wfile.write(f"--{_BOUNDARY}\r\n".encode())
             while not page.closing:
                 if not slot.newer(seen, timeout=1.0):
+                    if self._left():
+                        return
                     continue
                 sent = perf_counter()
                 seen, jpeg = slot.jpeg()
@@ -141,6 +144,11 @@ class PageHandler(BaseHTTPRequestHandler):
                 self.wfile.write(head.encode() + jpeg + f"\r\n--{_BOUNDARY}\r\n".encode())
                 if (rest := sent + pause - perf_counter()) > 0:
                     page.rest(rest)
+
+    def _left(self) -> bool:
+        """Whether the viewer has hung up, which only a write would tell, and an ended source has nothing to write."""
+        readable, _, _ = select.select([self.connection], [], [], 0)
+        return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
 
     def _send(self, status: HTTPStatus, kind: str, body: bytes) -> None:
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""A result as JSON and as words. The keys are documented in docs/camera.md and stay as they are; new ones may come."""
+"""A result as JSON and as words. The keys are documented in docs/sinks.md and stay as they are; new ones may come."""
 
 from __future__ import annotations
 

@@ -119,16 +119,21 @@ class Webhook:
                 return
             self._ends = perf_counter() + self._patience.drain_s
             self._changed.notify_all()
-        self._thread.join()
+        self._thread.join(self._patience.drain_s + 3 * self._patience.timeout_s)
+        with self._changed:  # a server may answer a byte at a time: it is not waited for any longer
+            self._dropped += len(self._queue) + self._sending
+            self._queue.clear()
+            self._sending = 0
         self._tell()
 
     def _run(self) -> None:
         while (value := self._next()) is not None:
             delivered = self._deliver(json.dumps(value, ensure_ascii=False).encode())
             with self._changed:
-                self._sending = 0
-                self._delivered += delivered
-                self._dropped += not delivered
+                if self._sending:  # else close() did not wait for it, and has counted it
+                    self._sending = 0
+                    self._delivered += delivered
+                    self._dropped += not delivered
         self._post.close()
 
     def _next(self) -> dict[str, Any] | None:
@@ -165,11 +170,11 @@ class Webhook:
         """Wait before the next attempt; False when the run ends before it would be due."""
         due = perf_counter() + seconds
         with self._changed:
-            while (rest := due - perf_counter()) > 0:
-                if self._ends is not None and due >= self._ends:
-                    return False
+            while self._ends is None or due < self._ends:
+                if (rest := due - perf_counter()) <= 0:
+                    return True
                 self._changed.wait(rest)
-        return True
+        return False
 
     def _tell(self) -> None:
         counters = self.counters()
