@@ -108,9 +108,7 @@ def test_a_fixed_batch_of_floats_for_named_gpus(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("radix", "cardinality"), BLOCKS, ids=lambda number: str(number))
-@pytest.mark.parametrize(
-    "precision", [Precision.INT8, *(pytest.param(each, marks=pytest.mark.slow) for each in FLOATS)]
-)
+@pytest.mark.parametrize("precision", [Precision.INT8, *FLOATS], ids=str)
 def test_every_precision_of_every_block(precision: Precision, radix: int, cardinality: int, tmp_path: Path) -> None:
     typed = typed_graph(precision, radix, cardinality)
     check_engine(typed, build_typed(typed, tmp_path), tmp_path / "out")
