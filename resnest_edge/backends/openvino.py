@@ -56,8 +56,7 @@ class OpenVINOBackend(Backend):
 
     def build(self, graph: Path, info: GraphInfo, options: BuildOptions, out: Path) -> BuiltEngine:
         self.check(info.precision)
-        if options != BuildOptions():
-            raise UsageError("workspace, timing cache, compute capability and the like are options of TensorRT")
+        self.check_options(options)
         ov = _openvino()
         core = ov.Core()
         try:
@@ -158,9 +157,8 @@ def read_and_compile(
 def _read(core: Any, path: Path) -> Any:
     """A graph or engine as the CPU plugin computes it right: BF16 widened to FP32, and the precision left to the hint.
 
-    Widening a constant is exact. In graphs that are typed BF16 the plugin of 2026.4 computes wrong products on CPUs with
-    AVX512-BF16 and no AMX: matrix products (openvino issue 38256), and INT8 convolutions between BF16, which answer at
-    random, and by its slowest kernels.
+    Widening a constant is exact. In graphs typed BF16 the plugin of 2026.4 errs on CPUs with AVX512-BF16 and no AMX: in
+    matrix products (openvino issue 38256), and in INT8 convolutions between BF16, which answer at random, and slowly.
     """
     ops = importlib.import_module("openvino.opset13")
     model = core.read_model(path)
