@@ -37,10 +37,8 @@ def test_every_variant_answers(name: str, target: Target, precision: Precision, 
     placement = backend.int8_placement()
     scales = made_up_scales(made.core, placement)
     typed = write_typed(made, precision, placement, scales)
-    plain = precision is Precision.INT8
-    same = write_typed(
-        made, precision if plain else Precision.FP32, replace(placement, float_type=Precision.FP32), scales
-    )
+    same = precision if precision is Precision.INT8 else Precision.FP32
+    reference = write_typed(made, same, replace(placement, float_type=Precision.FP32), scales)
     save_graph(typed.model, tmp_path / "model.onnx")
     built = backend.build(tmp_path / "model.onnx", typed.info, BuildOptions(), tmp_path)
     images = np.random.default_rng(0).integers(0, 256, (2, VARIANT_SIDE, VARIANT_SIDE, 3), np.uint8)

@@ -13,6 +13,7 @@ from resnest_edge.graph.model import save_graph
 from resnest_edge.models.variants import VARIANTS
 from resnest_edge.pipeline.typed import write_typed
 from resnest_edge.spec import Precision, Target
+from tests.backends.graph_rules import RULES, Graph
 from tests.backends.typed_graphs import made_up_scales, variant_network
 
 pytest.importorskip("tensorrt_rtx", reason="needs TensorRT for RTX: pip install 'resnest-edge[rtx]'")
@@ -24,6 +25,10 @@ pytestmark = pytest.mark.slow
 def test_every_variant_builds(name: str, precision: Precision, tmp_path: Path) -> None:
     made = variant_network(name)
     typed = write_typed(made, precision, PLACEMENT_INT8, made_up_scales(made.core, PLACEMENT_INT8))
+    if precision is Precision.INT8:
+        graph = Graph(typed.model)
+        for rule in RULES:
+            rule(graph)
     save_graph(typed.model, tmp_path / "model.onnx")
     options = BuildOptions(compute_capabilities=("8.9",))
     built = TensorRTBackend(Target.TENSORRT_RTX).build(tmp_path / "model.onnx", typed.info, options, tmp_path)
