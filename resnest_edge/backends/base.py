@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, NamedTuple
@@ -53,6 +53,15 @@ class BuildOptions:
     refittable: bool = False
     stripped: bool = False
     progress: Callable[[str, int, int | None], None] | None = field(default=None, compare=False, repr=False)
+
+
+_FLAGS = {"compute_capabilities": "--compute-capability", "workspace_mib": "--workspace"}
+
+
+def given_options(options: BuildOptions) -> dict[str, str]:
+    """The fields of ``options`` that were set, each with the command line's word for it."""
+    found = (option for option in fields(options) if option.compare and getattr(options, option.name) != option.default)
+    return {option.name: _FLAGS.get(option.name, "--" + option.name.replace("_", "-")) for option in found}
 
 
 @dataclass(frozen=True)
@@ -179,6 +188,18 @@ class Backend(ABC):
         Raises:
             UsageError: with the reason and what to use instead.
         """
+
+    def check_options(self, options: BuildOptions) -> None:
+        """Refuse build options this runtime does not take, before any work is done; by default it takes none.
+
+        Raises:
+            UsageError: naming them.
+        """
+        if given := given_options(options):
+            raise UsageError(
+                f"{self.target} does not take {', '.join(given.values())}: only TensorRT does",
+                hint="Leave that out, or give --target tensorrt or tensorrt-rtx.",
+            )
 
     @abstractmethod
     def int8_placement(self) -> Placement:

@@ -54,8 +54,7 @@ class ONNXRuntimeBackend(Backend):
 
     def build(self, graph: Path, info: GraphInfo, options: BuildOptions, out: Path) -> BuiltEngine:
         self.check(info.precision)
-        if options != BuildOptions():
-            raise UsageError("workspace, timing cache, compute capability and the like are options of TensorRT")
+        self.check_options(options)
         ort = _onnxruntime()
         settings = ort.SessionOptions()
         settings.log_severity_level = 3

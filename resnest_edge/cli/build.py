@@ -86,7 +86,7 @@ def command(
     for row in report.results:
         for text in _held(row):
             note(text)
-        if row.get("reason"):
+        if row.get("reason") and row["reason"] not in report.notes:
             note(f"{row['bundle']}: {row['reason']}")
 
 

@@ -75,8 +75,8 @@ def plan_jobs(request: BuildRequest, name: str, *, installed: bool = True) -> li
         installed: whether the targets' runtimes must be here.
 
     Raises:
-        UnavailableError: a runtime is not here.
-        UsageError: a target that cannot run a precision.
+        UnavailableError: a runtime is not here, or the GPU that a build needs.
+        UsageError: a target that cannot run a precision, or does not take an option.
         OutputError: a bundle of that name exists.
     """
     targets = request.targets or (default_target(),)
@@ -87,6 +87,7 @@ def plan_jobs(request: BuildRequest, name: str, *, installed: bool = True) -> li
         backend = backend_for(target)
         if installed:
             backend.version()
+            backend.check_options(request.options)
         for precision in request.precisions:
             backend.check(precision)
             leaf = f"{target}-{precision}" if len(targets) > 1 else str(precision)

@@ -14,6 +14,9 @@ from resnest_edge.spec import Target
 
 ACCURACY_KEYS = ("top1", "top1_ci95", "top5", "fp32_top1", "drop", "drop_ci95", "agreement", "logit_sqnr_db")
 
+COLLAPSE_POINTS = 2.0
+"""Lower end of a drop's 95 % interval, in percentage points, from which on nobody may overlook it."""
+
 
 def measure(
     bundle: Bundle, pictures: Pictures, reference: Accuracy | None, skip_bad: bool, progress: Progress
@@ -65,6 +68,12 @@ def warnings(results: list[dict[str, Any]], skipped: set[str]) -> list[str]:
         f"{entry['target']} runs the graph in {entry['precision_run'].upper()} here"
         for entry in results
         if entry["precision_run"] not in (None, entry["precision"])
+    ]
+    told += [
+        f"{entry['bundle']}: {entry['precision'].upper()} costs at least {entry['drop_ci95'][0]:.1f} points of top-1; "
+        "`resnest-edge sensitivity` names the layers it costs most in, and --max-drop bounds the drop"
+        for entry in results
+        if entry.get("drop_ci95") and entry["drop_ci95"][0] > COLLAPSE_POINTS
     ]
     if skipped:
         shown = ", ".join(sorted(skipped)[:5])

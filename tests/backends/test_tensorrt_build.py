@@ -15,23 +15,19 @@ from typing import Any
 import pytest
 from onnx import TensorProto, helper
 
-from resnest_edge.backends.base import BuildOptions, BuiltEngine
+from resnest_edge.backends.base import BuildOptions
 from resnest_edge.backends.tensorrt import TensorRTBackend, build
 from resnest_edge.backends.tensorrt.flavours import FLAVOURS
 from resnest_edge.backends.tensorrt.library import Messages, make_monitor
 from resnest_edge.backends.tensorrt.placement import PLACEMENT_INT8
 from resnest_edge.errors import GraphError, OutputError, UnavailableError, UsageError
-from resnest_edge.graph.model import save_graph
-from resnest_edge.pipeline.typed import TypedGraph
-from resnest_edge.spec import BatchRange, Form, GraphInfo, InputFormat, Precision, QdqStyle, Target
+from resnest_edge.spec import BatchRange, GraphInfo, InputFormat, Precision, QdqStyle, Target
 from tests.backends.fake_cuda import FakeRuntime
+from tests.backends.rtx import RTX, build_file, build_typed
 from tests.backends.typed_graphs import typed_graph
 
 trt = pytest.importorskip("tensorrt_rtx", reason="needs TensorRT for RTX: pip install 'resnest-edge[rtx]'")
 
-RTX = TensorRTBackend(Target.TENSORRT_RTX)
-BLOCKS = [(0, 1), (0, 2), (1, 1), (2, 1), (2, 2), (4, 1), (4, 2)]
-FLOATS = [pytest.param(each, marks=pytest.mark.slow) for each in Precision if each is not Precision.INT8]
 FLOAT = GraphInfo(
     name="relu",
     precision=Precision.FP32,
@@ -45,24 +41,6 @@ FLOAT = GraphInfo(
 )
 
 
-def build_typed(
-    typed: TypedGraph, folder: Path, options: BuildOptions | None = None, info: GraphInfo | None = None
-) -> BuiltEngine:
-    """Build into ``folder/out``, which must stay empty unless the build succeeds."""
-    graph, out = folder / "model.onnx", folder / "out"
-    save_graph(typed.model, graph)
-    return build_file(graph, info or typed.info, out, options)
-
-
-def build_file(graph: Path, info: GraphInfo, out: Path, options: BuildOptions | None = None) -> BuiltEngine:
-    out.mkdir()
-    try:
-        return RTX.build(graph, info, options or BuildOptions(), out)
-    except BaseException:
-        assert list(out.iterdir()) == []
-        raise
-
-
 def write_graph(path: Path, *operators: str, shape: tuple[int | str, ...] = (1, 3, 8, 8)) -> Path:
     """A chain of operators of one input, each a node named after its operator and place."""
     nodes = [
@@ -74,54 +52,6 @@ def write_graph(path: Path, *operators: str, shape: tuple[int | str, ...] = (1, 
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     path.write_bytes(model.SerializeToString())
     return path
-
-
-def check_engine(typed: TypedGraph, built: BuiltEngine, out: Path) -> None:
-    """The engine file stands there alone, and its layers are those that the graph was written with."""
-    assert built.files == ("engine.rtx",)
-    assert [path.name for path in out.iterdir()] == ["engine.rtx"]
-    assert (out / "engine.rtx").stat().st_size > 10_000
-    assert built.precision_run is typed.info.precision
-    written = list(typed.layers.values())
-    assert built.details["matrix_layers"] == {word: written.count(word) for word in sorted(set(written))}
-
-
-def test_int8_with_fp16_around_it_and_a_dynamic_batch(tmp_path: Path) -> None:
-    typed = typed_graph(Precision.INT8)
-    built = build_typed(typed, tmp_path)
-    check_engine(typed, built, tmp_path / "out")
-    layers = built.details["layers"]
-    assert set(built.details["matrix_layers"]) == {"int8"}
-    assert layers["convolution"] == {"int8": len(typed.layers) - 1}
-    assert layers["matrix_multiply"] == {"int8": 1}
-    assert set(layers["activation"]) == set(layers["dequantize"]) == {"fp16"}
-    assert built.details["compute_capabilities"] == []
-
-
-def test_a_fixed_batch_of_floats_for_named_gpus(tmp_path: Path) -> None:
-    typed = typed_graph(Precision.FP16, batch="2", input_format=InputFormat.FLOAT_NCHW)
-    options = BuildOptions(("8.9", "12.0"), workspace_mib=256, optimization_level=1)
-    built = build_typed(typed, tmp_path, options)
-    check_engine(typed, built, tmp_path / "out")
-    settings = {name: built.details[name] for name in ("compute_capabilities", "workspace_mib", "optimization_level")}
-    assert settings == {"compute_capabilities": ["8.9", "12.0"], "workspace_mib": 256, "optimization_level": 1}
-
-
-@pytest.mark.parametrize(("radix", "cardinality"), BLOCKS, ids=lambda number: str(number))
-@pytest.mark.parametrize(
-    "precision", [Precision.INT8, *(pytest.param(each, marks=pytest.mark.slow) for each in FLOATS)]
-)
-def test_every_precision_of_every_block(precision: Precision, radix: int, cardinality: int, tmp_path: Path) -> None:
-    typed = typed_graph(precision, radix, cardinality)
-    check_engine(typed, build_typed(typed, tmp_path), tmp_path / "out")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("form", [Form.GROUPED, Form.DENSE], ids=str)
-@pytest.mark.parametrize("float_type", [Precision.FP32, Precision.FP16, Precision.BF16], ids=str)
-def test_int8_of_the_other_forms_between_every_float_type(form: Form, float_type: Precision, tmp_path: Path) -> None:
-    typed = typed_graph(Precision.INT8, form=form, placement=replace(PLACEMENT_INT8, float_type=float_type))
-    check_engine(typed, build_typed(typed, tmp_path), tmp_path / "out")
 
 
 def test_uint8_qdq_under_the_name_of_portable_is_caught(tmp_path: Path) -> None:

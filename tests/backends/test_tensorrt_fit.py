@@ -137,6 +137,19 @@ def test_the_command_that_builds_again_is_one_that_the_command_line_takes() -> N
     assert len(options) == 6 and all(option in shown for option in options)
 
 
+def test_an_rtx_engine_is_built_again_for_the_gpu_that_is_here() -> None:
+    """Also where its default would not reach this GPU."""
+    with pytest.raises(BundleMisfitError, match="--target tensorrt-rtx --compute-capability current --out"):
+        fit(Target.TENSORRT_RTX, RTX, {**RTX, "compute_capability": "7.5"})
+
+
+def test_an_engine_that_does_not_load_says_how_to_build_it_again(world: World) -> None:
+    folder = write(world, b"another vendor's bytes", {"built_for": HERE, "optimization_level": 2})
+    with pytest.raises(BundleMisfitError, match="cannot load this engine") as caught:
+        open_session(folder)
+    assert f"resnest-edge build {folder} --target tensorrt --optimization-level 2" in str(caught.value.hint)
+
+
 def write(world: World, data: bytes, details: dict[str, Any]) -> Path:
     """A bundle around a fake engine."""
     folder = world.folder / "cam"

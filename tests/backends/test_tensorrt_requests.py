@@ -15,6 +15,7 @@ from resnest_edge.backends.tensorrt import TensorRTBackend
 from resnest_edge.backends.tensorrt.configure import CURRENT
 from resnest_edge.backends.tensorrt.flavours import FLAVOURS
 from resnest_edge.errors import UnavailableError, UsageError
+from resnest_edge.pipeline.runtimes import backend_for
 from resnest_edge.spec import BatchRange, GraphInfo, InputFormat, Precision, QdqStyle, Target
 from tests.backends.fake_cuda import FakeRuntime
 
@@ -154,6 +155,40 @@ def test_options_are_refused_before_the_runtime_is_needed(
     imports(MODULES[target], ModuleNotFoundError("No module", name=MODULES[target]))
     with pytest.raises(UsageError, match=message):
         TensorRTBackend(target).build(tmp_path / "any.onnx", FP16, options, tmp_path)
+
+
+@TARGETS
+def test_what_a_version_or_a_machine_does_not_have_is_refused_before_work(
+    target: Target, imports: Callable[[str, object], None]
+) -> None:
+    """Calibration takes minutes; nobody should wait for it to be told this."""
+    levels = types.SimpleNamespace(__members__={"NONE": 0, "AMPERE_PLUS": 1})
+    capabilities = types.SimpleNamespace(__members__={"NONE": 0, "CURRENT": 1, "SM89": 2})
+    version = "1.7.1" if target is Target.TENSORRT_RTX else "10.3.0"
+    library = stand_in(version, HardwareCompatibilityLevel=levels, ComputeCapability=capabilities)
+    imports(MODULES[target], library)
+    imports("pycuda.driver", None)
+    imports("cuda.bindings.runtime", FakeRuntime())
+    backend = TensorRTBackend(target)
+    backend.check_options(BuildOptions(workspace_mib=64))
+    if target is Target.TENSORRT_RTX:
+        with pytest.raises(UsageError, match=r"'1\.0' is not one.*current, 8\.9"):
+            backend.check_options(BuildOptions(("1.0",)))
+    else:
+        with pytest.raises(UsageError, match="'same-compute-capability' is not known"):
+            backend.check_options(BuildOptions(hardware_compatibility="same-compute-capability"))
+    imports("cuda.bindings.runtime", FakeRuntime(driver=False))
+    needs_a_gpu = BuildOptions((CURRENT,)) if target is Target.TENSORRT_RTX else BuildOptions()
+    with pytest.raises(UnavailableError, match="no usable NVIDIA driver"):
+        backend.check_options(needs_a_gpu)
+
+
+def test_cpu_runtimes_name_the_options_that_they_do_not_take() -> None:
+    options = BuildOptions(("8.9",), workspace_mib=64, timing_cache=Path("cache"), progress=print)
+    for target in (Target.OPENVINO, Target.ONNXRUNTIME):
+        backend_for(target).check_options(BuildOptions(progress=print))
+        with pytest.raises(UsageError, match="take --compute-capability, --workspace, --timing-cache: only TensorRT"):
+            backend_for(target).check_options(options)
 
 
 def test_the_dla_takes_one_batch_size(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -11,38 +10,25 @@ from resnest_edge.backends.base import BuildOptions
 from resnest_edge.backends.tensorrt import TensorRTBackend
 from resnest_edge.backends.tensorrt.placement import PLACEMENT_INT8
 from resnest_edge.graph.model import save_graph
-from resnest_edge.models.checkpoint import untrained_network
 from resnest_edge.models.variants import VARIANTS
-from resnest_edge.pipeline.core import export_core
-from resnest_edge.pipeline.typed import Network, write_typed
-from resnest_edge.spec import BatchRange, Form, InputFormat, Precision, Preprocessing, Target
-from tests.backends.typed_graphs import made_up_scales
+from resnest_edge.pipeline.typed import write_typed
+from resnest_edge.spec import Precision, Target
+from tests.backends.graph_rules import RULES, Graph
+from tests.backends.typed_graphs import made_up_scales, variant_network
 
 pytest.importorskip("tensorrt_rtx", reason="needs TensorRT for RTX: pip install 'resnest-edge[rtx]'")
 pytestmark = pytest.mark.slow
-
-SIDE, CLASSES = 64, 10
-
-
-@lru_cache(maxsize=1)  # one at a time: the largest has 110 million weights
-def network(name: str) -> Network:
-    """A variant with random weights, exported once; pictures of 64 pixels, since layers do not depend on the size."""
-    return Network(
-        name=name,
-        core=export_core(untrained_network(VARIANTS[name].config, CLASSES), Form.SPLIT, SIDE),
-        preprocessing=Preprocessing(image_size=SIDE, resize=SIDE),
-        num_classes=CLASSES,
-        batch=BatchRange(1, 2, 8),
-        form=Form.SPLIT,
-        input_format=InputFormat.UINT8_NHWC,
-    )
 
 
 @pytest.mark.parametrize("precision", list(Precision), ids=str)
 @pytest.mark.parametrize("name", list(VARIANTS))
 def test_every_variant_builds(name: str, precision: Precision, tmp_path: Path) -> None:
-    made = network(name)
+    made = variant_network(name)
     typed = write_typed(made, precision, PLACEMENT_INT8, made_up_scales(made.core, PLACEMENT_INT8))
+    if precision is Precision.INT8:
+        graph = Graph(typed.model)
+        for rule in RULES:
+            rule(graph)
     save_graph(typed.model, tmp_path / "model.onnx")
     options = BuildOptions(compute_capabilities=("8.9",))
     built = TensorRTBackend(Target.TENSORRT_RTX).build(tmp_path / "model.onnx", typed.info, options, tmp_path)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import onnx_ir as ir
 
 from resnest_edge.backends.tensorrt.placement import PLACEMENT_INT8
 from resnest_edge.calibration.scales import Scales, TensorRange
 from resnest_edge.graph.model import digest
+from resnest_edge.models.checkpoint import untrained_network
+from resnest_edge.models.variants import VARIANTS
+from resnest_edge.pipeline.core import export_core
 from resnest_edge.pipeline.typed import Network, TypedGraph, write_typed
 from resnest_edge.quantize.insertion import activation_tensors
 from resnest_edge.quantize.placement import Placement
 from resnest_edge.spec import BatchRange, Form, InputFormat, Precision, Preprocessing
 from tests.support.tiny import CLASSES, IMAGE_SIZE, tiny_core
+
+VARIANT_SIDE, VARIANT_CLASSES = 64, 10
 
 
 def typed_graph(
@@ -36,6 +43,20 @@ def typed_graph(
         input_format=input_format,
     )
     return write_typed(network, precision, placement, made_up_scales(core, placement))
+
+
+@lru_cache(maxsize=1)  # one at a time: the largest has 110 million weights
+def variant_network(name: str) -> Network:
+    """A variant with random weights, exported once; pictures of 64 pixels, since layers do not depend on the size."""
+    return Network(
+        name=name,
+        core=export_core(untrained_network(VARIANTS[name].config, VARIANT_CLASSES), Form.SPLIT, VARIANT_SIDE),
+        preprocessing=Preprocessing(image_size=VARIANT_SIDE, resize=VARIANT_SIDE),
+        num_classes=VARIANT_CLASSES,
+        batch=BatchRange(1, 2, 8),
+        form=Form.SPLIT,
+        input_format=InputFormat.UINT8_NHWC,
+    )
 
 
 def made_up_scales(core: ir.Model, placement: Placement) -> Scales:

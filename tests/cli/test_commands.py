@@ -110,6 +110,7 @@ def test_doctor_and_models(cli: CommandLine) -> None:
         (("build", "--resize", "big"), 2, "squash"),
         (("build", "--mean", "1,2"), 2, "three numbers"),
         (("build", "--target", "tensorrt"), 3, "pip install"),
+        (("build", "--workspace", "64", "--target", "openvino"), 2, "--workspace"),
         (("build", "--weights", "missing.pth"), 2, "missing.pth"),
         (("build", "missing.onnx", *FOREIGN), 2, "missing.onnx"),
         (("build", "--images", "missing"), 2, "missing"),

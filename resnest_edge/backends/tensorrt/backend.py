@@ -9,7 +9,7 @@ from typing import Any
 from resnest_edge.backends.base import Backend, BuildOptions, BuiltEngine, Session, SessionOptions, check_batch
 from resnest_edge.backends.cuda import Device, load_cuda
 from resnest_edge.backends.tensorrt.build import build_plan
-from resnest_edge.backends.tensorrt.configure import CURRENT, check_request
+from resnest_edge.backends.tensorrt.configure import CURRENT, check_members, check_options, check_request
 from resnest_edge.backends.tensorrt.engine import Engine
 from resnest_edge.backends.tensorrt.fit import BUILT_FOR, check_fit, describe_machine
 from resnest_edge.backends.tensorrt.flavours import FLAVOURS
@@ -37,6 +37,17 @@ class TensorRTBackend(Backend):
 
     def check(self, precision: Precision) -> None:
         """Every precision can be written into a graph for TensorRT; a GPU too old for one is named by the builder."""
+
+    def check_options(self, options: BuildOptions) -> None:
+        """Also refuse, as a build would only after calibration, a machine without the GPU that it would build for.
+
+        Raises:
+            UsageError: an option out of range, or not for this flavour or version.
+            UnavailableError: the runtime is not here, or no GPU that the build needs.
+        """
+        check_options(self._flavour, options)
+        check_members(load_library(self._flavour), options)
+        self._device_to_build_for(options)
 
     def int8_placement(self) -> Placement:
         return PLACEMENT_INT8

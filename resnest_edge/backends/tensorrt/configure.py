@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
 from typing import Any
 
-from resnest_edge.backends.base import BuildOptions
+from resnest_edge.backends.base import BuildOptions, given_options
 from resnest_edge.backends.tensorrt.flavours import Flavour
 from resnest_edge.backends.tensorrt.library import Messages
 from resnest_edge.errors import GraphError, UnavailableError, UsageError
@@ -17,35 +16,53 @@ CURRENT = "current"
 """Compute capability that stands for the GPU in this machine."""
 
 MIB = 1 << 20
-_OPTIONS = {"compute_capabilities": "--compute-capability"}
 
 
 def check_request(flavour: Flavour, info: GraphInfo, options: BuildOptions) -> None:
     """Refuse what this flavour does not build, without importing it.
 
     Raises:
-        UsageError: a Q/DQ style other than ``portable``; an option out of range or not for this flavour, with the
-            reason; two options that exclude each other.
+        UsageError: a Q/DQ style other than ``portable``, a batch that an option does not allow, or what
+            :func:`check_options` refuses.
     """
     if info.style not in (None, QdqStyle.PORTABLE):
         raise UsageError(
             f"{flavour.product} quantizes to int8 with zero point 0, and this graph is in the {info.style} Q/DQ style",
             hint="Export it for this target: --target tensorrt or tensorrt-rtx.",
         )
-    given = [option.name for option in fields(options) if getattr(options, option.name) != option.default]
-    for name in given:
-        if (reason := flavour.refused.get(name)) is not None:
-            option = _OPTIONS.get(name, "--" + name.replace("_", "-"))
-            raise UsageError(f"{flavour.product} does not take {option}: {reason}", hint=f"Leave {option} out.")
-    _check_ranges(options)
+    check_options(flavour, options)
     if options.dla_core is not None and not info.batch.fixed:
         raise UsageError(f"the DLA takes one batch size, not {info.batch}", hint="Export it with --batch N.")
+
+
+def check_options(flavour: Flavour, options: BuildOptions) -> None:
+    """Refuse options whatever the graph, without importing the flavour.
+
+    Raises:
+        UsageError: an option out of range or not for this flavour, with the reason; two that exclude each other.
+    """
+    for name, option in given_options(options).items():
+        if (reason := flavour.refused.get(name)) is not None:
+            raise UsageError(f"{flavour.product} does not take {option}: {reason}", hint=f"Leave {option} out.")
+    _check_ranges(options)
     if options.version_compatible and (options.refittable or options.stripped):
         raise UsageError(
             "a version-compatible engine cannot be refitted, so it can be neither --refittable nor --stripped"
         )
     if options.timing_cache is not None and not options.timing_cache.absolute().parent.is_dir():
         raise UsageError("there is no such folder", where=options.timing_cache.parent, hint="Make it first.")
+
+
+def check_members(library: Any, options: BuildOptions) -> None:
+    """Refuse compute capabilities and levels of compatibility that this version does not know.
+
+    Raises:
+        UsageError: naming those it knows.
+    """
+    for text in options.compute_capabilities:
+        _capability(library, text)
+    if options.hardware_compatibility is not None:
+        _hardware_level(library, options.hardware_compatibility)
 
 
 def _check_ranges(options: BuildOptions) -> None:

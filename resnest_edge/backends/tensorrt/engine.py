@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from resnest_edge.backends.tensorrt.build import input_shape
+from resnest_edge.backends.tensorrt.fit import rebuild_hint
 from resnest_edge.backends.tensorrt.flavours import Flavour
 from resnest_edge.backends.tensorrt.library import Messages, load_library, make_logger
 from resnest_edge.errors import BundleMisfitError, UnavailableError
@@ -36,6 +37,7 @@ class Engine:
         self.library = load_library(flavour)
         self.version = str(self.library.__version__)
         self._flavour, self._path, self._info = flavour, path, info
+        self._rebuild = rebuild_hint(flavour, path, details)
         self.messages = Messages()
         self._logger = make_logger(self.library, self.messages)
         self._runtime = self._make_runtime()
@@ -141,4 +143,4 @@ class Engine:
         self._runtime = None
 
     def _misfit(self, what: str) -> BundleMisfitError:
-        return BundleMisfitError(what, where=self._path, hint="Build it again on this machine.")
+        return BundleMisfitError(what, where=self._path, hint=self._rebuild)

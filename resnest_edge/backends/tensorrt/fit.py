@@ -10,6 +10,7 @@ from typing import Any
 
 from resnest_edge.backends.cuda import Device
 from resnest_edge.backends.tensorrt.build import input_shape
+from resnest_edge.backends.tensorrt.configure import CURRENT
 from resnest_edge.backends.tensorrt.flavours import Flavour
 from resnest_edge.errors import BundleMisfitError
 from resnest_edge.spec import GraphInfo
@@ -65,13 +66,13 @@ def check_fit(flavour: Flavour, engine: Path, details: Mapping[str, Any], here: 
         raise BundleMisfitError(
             "its manifest does not say which machine it was built for",
             where=engine,
-            hint=_rebuild(flavour, engine, details),
+            hint=rebuild_hint(flavour, engine, details),
         )
     if any(_misfits(flavour, details, there, here)):
         raise BundleMisfitError(
             f"this engine does not fit this machine: {'; '.join(_differences(flavour, details, there, here))}",
             where=engine,
-            hint=_rebuild(flavour, engine, details),
+            hint=rebuild_hint(flavour, engine, details),
         )
 
 
@@ -100,7 +101,7 @@ def _misfits(
 def _is_named(details: Mapping[str, Any], there: Mapping[str, Any], capability: str) -> bool:
     """Whether a build that names its GPUs named this one; without any, it is for all from Ampere on."""
     named = details.get("compute_capabilities") or []
-    if "current" in named:
+    if CURRENT in named:
         return bool(there.get("compute_capability") == capability)
     return capability in named or (not named and _numbers(capability) >= _AMPERE)
 
@@ -119,7 +120,7 @@ def _differences(
         yield f"built for compute capability {named}, and this GPU has {here['compute_capability']}"
 
 
-def _rebuild(flavour: Flavour, engine: Path, details: Mapping[str, Any]) -> str:
+def rebuild_hint(flavour: Flavour, engine: Path, details: Mapping[str, Any]) -> str:
     """The command that builds the same engine for what is here."""
     bundle = engine.parent
     words = ["resnest-edge", "build", str(bundle), "--target", str(flavour.target)]
@@ -128,6 +129,8 @@ def _rebuild(flavour: Flavour, engine: Path, details: Mapping[str, Any]) -> str:
             words += [option, str(details[name])]
     if (level := details.get("hardware_compatibility")) is not None:
         words += ["--hardware-compatibility", str(level)]
+    if flavour.names_gpus:
+        words += ["--compute-capability", CURRENT]
     words += [
         "--" + name.replace("_", "-")
         for name in ("version_compatible", "refittable", "stripped")

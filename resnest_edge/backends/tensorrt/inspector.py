@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from resnest_edge.backends.inspection import EngineLayer
+from resnest_edge.backends.tensorrt.fit import rebuild_hint
 from resnest_edge.backends.tensorrt.flavours import Flavour
 from resnest_edge.backends.tensorrt.library import Messages, load_library, make_logger
 from resnest_edge.errors import BundleError, BundleMisfitError, UnavailableError
@@ -75,12 +76,12 @@ def inspect_engine(flavour: Flavour, engine: Path, details: Mapping[str, Any]) -
     try:
         runtime = library.Runtime(logger)
     except (TypeError, RuntimeError) as exc:  # the bindings' words for a null pointer
-        raise _refusal(flavour, engine, messages) from exc
+        raise _refusal(flavour, engine, details, messages) from exc
     if details.get("version_compatible"):
         runtime.engine_host_code_allowed = True  # what --version-compatible asked to put into the plan
     loaded = runtime.deserialize_cuda_engine(engine.read_bytes())
     if loaded is None:
-        raise _refusal(flavour, engine, messages)
+        raise _refusal(flavour, engine, details, messages)
     inspector = loaded.create_engine_inspector()
     text = str(inspector.get_engine_information(library.LayerInformationFormat.JSON))
     del inspector, loaded  # before the runtime that they belong to
@@ -156,7 +157,9 @@ def _word(text: str) -> str | None:
     return next((word for pattern, word in _TYPES if pattern.search(text)), None)
 
 
-def _refusal(flavour: Flavour, engine: Path, messages: Messages) -> UnavailableError | BundleMisfitError:
+def _refusal(
+    flavour: Flavour, engine: Path, details: Mapping[str, Any], messages: Messages
+) -> UnavailableError | BundleMisfitError:
     reason = messages.reason()
     if "driver" in reason or "no CUDA-capable device" in reason:
         return UnavailableError(
@@ -166,5 +169,5 @@ def _refusal(flavour: Flavour, engine: Path, messages: Messages) -> UnavailableE
     return BundleMisfitError(
         f"{flavour.product} cannot load this engine here ({reason})",
         where=engine,
-        hint="Build it again on this machine.",
+        hint=rebuild_hint(flavour, engine, details),
     )
