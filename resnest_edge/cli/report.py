@@ -33,6 +33,17 @@ def command(
     rounds: benchmark.Rounds = 10,
     seconds: benchmark.Seconds = 1.0,
     warmup: benchmark.Warmup = 1.0,
+    layers: Annotated[
+        bool, typer.Option("--layers/--no-layers", help="Show what each layer runs in and how long it takes.")
+    ] = True,
+    sensitivity: Annotated[
+        Path | None,
+        typer.Option("--sensitivity", metavar="FILE", help="Show what `sensitivity --out` measured of this model."),
+    ] = None,
+    published: Annotated[
+        bool,
+        typer.Option("--published", help="Show figures published of ResNeSt and EfficientNet, in grey and apart."),
+    ] = False,
     skip_bad: options.SkipBad = False,
     force: options.Force = False,
     json: options.Json = False,
@@ -62,6 +73,9 @@ def command(
         command=typed_command(),
         skip_bad=skip_bad,
         force=force,
+        layers=layers,
+        sensitivity=sensitivity,
+        published=published,
     )
     with progress_bars() as progress:
         made, files = report(request, progress)

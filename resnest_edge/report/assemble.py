@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from resnest_edge.errors import InputError
-from resnest_edge.report.schema import Report, Row
+from resnest_edge.report.schema import EngineLayers, PublishedPoint, Report, Row, Sensitivity
 
 _ACCURACY_KEYS = ("images", "top1", "top5", "drop", "agreement", "logit_sqnr_db", "logits_identical", "reason")
 _NOT_EVALUATED = "accuracy was not measured"
@@ -26,6 +26,8 @@ class BundleFacts:
         precision_run: what the engine's convolutions really run in.
         form: inference form.
         size_mib: of the engine's files.
+        model: name of the network.
+        image_size: side of its square input, pixels.
     """
 
     bundle: str
@@ -34,6 +36,8 @@ class BundleFacts:
     precision_run: str | None = None
     form: str | None = None
     size_mib: float | None = None
+    model: str | None = None
+    image_size: int | None = None
 
 
 def make_report(
@@ -47,6 +51,10 @@ def make_report(
     notes: Iterable[str] = (),
     demo: bool = False,
     created: str | None = None,
+    images_digest: str | None = None,
+    layers: Iterable[EngineLayers] = (),
+    sensitivity: Sensitivity | None = None,
+    published: Iterable[PublishedPoint] = (),
 ) -> Report:
     """Join measurements of the same bundles.
 
@@ -61,6 +69,10 @@ def make_report(
         notes: sentences.
         demo: whether the embedded demo model was measured.
         created: ISO 8601; None means now.
+        images_digest: of the pictures' names and labels.
+        layers: what each engine runs, at most one a bundle.
+        sensitivity: what quantizing each layer alone does.
+        published: figures of others.
 
     Raises:
         InputError: a measurement is of no bundle of the report, or given twice; two were not measured on the same
@@ -73,6 +85,8 @@ def make_report(
     accuracies = _by_bundle(evaluations, names)
     _check_reference(names[0], accuracies, speed)
     _check_known((result["bundle"] for result in speed["results"]), names)
+    inspected = tuple(layers)
+    _check_known((engine.bundle for engine in inspected), names)
     rows = [
         Row(**asdict(facts), **_accuracy(accuracies.get(facts.bundle)), **_speed(facts.bundle, speed))
         for facts in bundles
@@ -89,6 +103,10 @@ def make_report(
         environment=environment or {},
         commands=tuple(commands),
         notes=tuple(notes),
+        images_digest=images_digest,
+        layers=inspected,
+        sensitivity=sensitivity,
+        published=tuple(published),
     )
 
 
@@ -130,8 +148,12 @@ def _accuracy(value: Mapping[str, Any] | None) -> dict[str, Any]:
     intervals = {name: value.get(name) for name in ("top1_ci95", "drop_ci95")}
     return {
         **{name: value.get(name) for name in _ACCURACY_KEYS},
-        **{name: None if bounds is None else (bounds[0], bounds[1]) for name, bounds in intervals.items()},
+        **{name: _pair(bounds) for name, bounds in intervals.items()},
     }
+
+
+def _pair(bounds: Sequence[float] | None) -> tuple[float, float] | None:
+    return None if bounds is None else (bounds[0], bounds[1])
 
 
 def _speed(name: str, speed: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,4 +173,6 @@ def _speed(name: str, speed: Mapping[str, Any]) -> dict[str, Any]:
         "throughput_batch": best["batch"],
         "throughput_streams": best["streams"],
         "peak_rss_mib": alone["peak_rss_mib"],
+        "images_per_second_ci95": _pair(best.get("images_per_second_ci95")),
+        **{name: best.get(name) for name in ("power_w", "images_per_joule", "power_source", "power_reason")},
     }

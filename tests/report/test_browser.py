@@ -80,9 +80,9 @@ def probe(browser: str, folder: Path, report: Report, width: int, *flags: str) -
 def test_the_page_fits_and_its_labels_are_legible(browser: str, tmp_path: Path, width: int) -> None:
     found = probe(browser, tmp_path, two(demo=True), width)
     assert found["overflow"] <= 0
-    assert (found["points"], found["bars"], found["rows"]) == (2, 4, 2)
+    assert (found["points"], found["bars"], found["rows"]) == (2, 8, 2)
     assert (found["overlaps"], found["outside"], found["small"]) == ([], [], [])
-    assert found["heading"].startswith("INT8 runs 2.50× as fast as FP32")
+    assert found["heading"].startswith("INT8 is 2.50× faster than FP32 at −0.10 points of top-1")
 
 
 def test_eight_close_engines_are_all_named(browser: str, tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_eight_close_engines_are_all_named(browser: str, tmp_path: Path) -> None
 
 def test_a_report_without_labels_has_bars_and_no_points(browser: str, tmp_path: Path) -> None:
     found = probe(browser, tmp_path, unlabelled(), 1280)
-    assert (found["points"], found["bars"], found["rows"]) == (0, 4, 2)
+    assert (found["points"], found["bars"], found["rows"]) == (0, 8, 2)
 
 
 def test_the_page_follows_the_readers_dark_or_light(browser: str, tmp_path: Path) -> None:
