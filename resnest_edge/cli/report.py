@@ -7,25 +7,43 @@ from typing import Annotated
 
 import typer
 
-from resnest_edge.cli import benchmark, options
+from resnest_edge.cli import benchmark, comparison, options
 from resnest_edge.cli.console import note, print_json, print_table, progress_bars, stacked, warn
 from resnest_edge.cli.typed import typed_command
+from resnest_edge.errors import UsageError
 
 
 def command(
     bundles: Annotated[
         list[Path],
         typer.Argument(
-            metavar="BUNDLE...|REPORT.JSON", help="Engines, the reference first; or a report to render again."
+            metavar="BUNDLE...|REPORT.JSON",
+            help="Engines, the reference first; or a report to render again, or two to --compare.",
         ),
     ],
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Compare two reports, OLD.JSON NEW.JSON, instead of measuring.")
+    ] = False,
+    fail_on: Annotated[
+        str | None,
+        typer.Option(
+            "--fail-on",
+            metavar="METRIC>LIMIT,...",
+            help="With --compare: exit 1 where a metric became worse by more, as in 'drop>0.3,latency>5%'.",
+        ),
+    ] = None,
     images: Annotated[
         str | None,
         typer.Option("--images", metavar="DIR|LIST", help="Labelled images to measure accuracy on; also demo:test."),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the pages are written.")] = Path(
-        "reports/latest"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="Where the pages are written. (default: reports/latest; with --compare, nowhere)",
+        ),
+    ] = None,
     title: Annotated[str | None, typer.Option("--title", help="Heading of the report.")] = None,
     batch: benchmark.Batches = None,
     streams: benchmark.Streams = None,
@@ -53,13 +71,21 @@ def command(
     Example:
 
     $ resnest-edge report engines/fp32 engines/int8 --images imagenet/val --out reports/mine
+
+    $ resnest-edge report --compare old/report.json new/report.json --fail-on 'drop>0.3,latency>5%'
     """
+    if compare:
+        idle = {"--images": images, "--title": title, "--sensitivity": sensitivity, "--batch": batch}
+        comparison.run(bundles, fail_on, idle, out=out, force=force, json=json)
+        return
+    if fail_on is not None:
+        raise UsageError("--fail-on says when --compare fails", hint="Give --compare OLD.JSON NEW.JSON.")
     from resnest_edge.measure.latency import Plan
     from resnest_edge.pipeline.report import ReportRequest, report
 
     request = ReportRequest(
         paths=tuple(bundles),
-        out=out,
+        out=out or Path("reports/latest"),
         images=images,
         plan=Plan(
             batches=tuple(batch or [1]),

@@ -15,8 +15,6 @@ from resnest_edge.report.published import EFFICIENTNETS
 from resnest_edge.report.reading import load_sensitivity
 from resnest_edge.report.schema import EngineLayers, KindTime, LayerTime, PublishedPoint, Sensitivity
 
-_COUNTED = "multiply-accumulates counted on the network where no figure is published"
-
 
 def engine_account(found: Inspection) -> EngineLayers:
     """What an engine runs, as a report keeps it; layers that the runtime fused into one are one entry."""
@@ -72,7 +70,7 @@ def published_points() -> tuple[PublishedPoint, ...]:
         if variant.top1 is None or variant.top1_source is None or "fast" in variant.name:
             continue
         gmacs = variant.published_gmacs or variant.macs / 1e9
-        source = f"{variant.top1_source}; {_COUNTED}"
-        point = PublishedPoint("ResNeSt", variant.name, variant.top1, round(gmacs, 2), variant.image_size, source)
-        ours.append(point)
+        counted = "" if variant.published_gmacs else " (multiply-accumulates counted on the network)"
+        source = f"{variant.top1_source}{counted}"
+        ours.append(PublishedPoint("ResNeSt", variant.name, variant.top1, round(gmacs, 2), variant.image_size, source))
     return (*ours, *EFFICIENTNETS)

@@ -61,10 +61,13 @@ def published_figure(report: Report) -> Figure | None:
     """Published reference points, on axes of their own; None without them."""
     if not report.published:
         return None
-    sources = list(dict.fromkeys(f"{point.family}: {point.source}" for point in report.published))
+    families: dict[str, dict[str, None]] = {}
+    for point in report.published:
+        families.setdefault(point.family, {})[point.source] = None
+    sources = [f"{family}: {'; '.join(found)}" for family, found in families.items()]
     caption = (
         "Published by others, not measured here, and on another axis than the measured figures: round marks are "
-        f"ResNeSts, squares EfficientNets. {'; '.join(sources)}."
+        f"ResNeSts, squares EfficientNets. {'. '.join(sources)}."
     )
     return Figure("For orientation: published figures", (("", published_plot(report.published)),), caption)
 

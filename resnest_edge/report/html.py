@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from resnest_edge.report.figures import measured_figures, published_figure, sensitivity_figure
 from resnest_edge.report.layer_times import layer_figures
@@ -21,7 +22,7 @@ def render_html(report: Report) -> str:
         "report.html.j2",
         title=report.title,
         report=report,
-        headline=headline(report),
+        headline=whole_words(headline(report)),
         evidence=evidence(report),
         created=when(report.created),
         figures=measured_figures(report),
@@ -36,6 +37,11 @@ def render_html(report: Report) -> str:
         demo_command=REAL,
         schema=SCHEMA,
     )
+
+
+def whole_words(text: str) -> Markup:
+    """Text escaped for HTML, in which ``top-1`` is never broken at its hyphen."""
+    return Markup('<span class="whole">top-1</span>').join(escape(part) for part in text.split("top-1"))
 
 
 def render_page(template: str, **values: Any) -> str:

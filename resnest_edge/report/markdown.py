@@ -27,12 +27,12 @@ def render_markdown(report: Report) -> str:
         f"## {escape(report.title)}",
         *demo,
         lead,
-        _table(found.headings, found.rows),
+        table_lines(found.headings, found.rows),
         *([escape(found.caption)] if found.caption else []),
-        *_list("Read with care", report.warnings),
+        *bullets("Read with care", report.warnings),
         *_layers(report),
         *_sensitivity(report),
-        *_list("Notes", report.notes),
+        *bullets("Notes", report.notes),
         _folded("How it was measured", [escape(paragraph) for paragraph in method(report)]),
         *([_folded("Commands", [_code(report.commands)])] if report.commands else []),
         *([_folded("Environment", [_environment(report)])] if report.environment else []),
@@ -57,8 +57,8 @@ def render_short(report: Report) -> str:
         f"### {escape(report.title)}",
         *demo,
         f"**{escape(headline(report))}** {escape(evidence(report))}".strip(),
-        _table([found.headings[place] for place in wanted], rows),
-        f"Measured {escape(when(report.created))}{escape(_machine(report))}.{care}",
+        table_lines([found.headings[place] for place in wanted], rows),
+        f"{escape(f'Measured {when(report.created)}{_machine(report)}.')}{care}",
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -75,7 +75,8 @@ def escape(text: str) -> str:
     return re.sub(r"^(\d*)([-+=.)])", r"\1\\\2", line)
 
 
-def _table(headings: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
+def table_lines(headings: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
+    """A table, the first column to the left and the others to the right."""
     lines = [[escape(heading) for heading in headings], ["---", *["---:"] * (len(headings) - 1)]]
     lines += [[_cell(cell) for cell in row] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -115,10 +116,11 @@ def _sensitivity(report: Report) -> list[str]:
 
 
 def _plain_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    return _table(headings, ([Cell(value) for value in row] for row in rows))
+    return table_lines(headings, ([Cell(value) for value in row] for row in rows))
 
 
-def _list(title: str, items: Sequence[str]) -> list[str]:
+def bullets(title: str, items: Sequence[str]) -> list[str]:
+    """A list under a bold title, as one section; none where there are no items."""
     return ["\n".join([f"**{title}**\n", *(f"- {escape(item)}" for item in items)])] if items else []
 
 

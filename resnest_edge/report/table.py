@@ -159,7 +159,7 @@ def _throughput(row: Row) -> Cell:
     detail = cell_words(row.throughput_batch, row.throughput_streams)
     if row.images_per_second_ci95 is not None:
         low, high = (measure(bound, "") for bound in row.images_per_second_ci95)
-        detail += f" · {between(low.strip(), high.strip())}"
+        detail += f": {between(low.strip(), high.strip())}"
     return Cell(measure(row.images_per_second, "img/s"), detail)
 
 
