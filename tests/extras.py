@@ -6,6 +6,7 @@ EXTRAS = frozenset(
     {
         "av",
         "cuda",
+        "jsonschema",
         "google",  # protobuf, which onnx brings
         "ml_dtypes",
         "nncf",
@@ -16,6 +17,7 @@ EXTRAS = frozenset(
         "onnxsim",
         "openvino",
         "pycuda",
+        "ray",
         "resnest",
         "safetensors",
         "scipy",

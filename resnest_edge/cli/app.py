@@ -18,6 +18,7 @@ from resnest_edge.cli import (
     package,
     report,
     sensitivity,
+    sweep,
 )
 
 app = typer.Typer(
@@ -47,5 +48,18 @@ def _root(
     """From a ResNeSt checkpoint to an engine whose speed and accuracy were measured."""
 
 
-for module in (doctor, models, export, calibrate, build, evaluate, benchmark, sensitivity, inspect, report, package):
+for module in (
+    doctor,
+    models,
+    export,
+    calibrate,
+    build,
+    evaluate,
+    benchmark,
+    sensitivity,
+    sweep,
+    inspect,
+    report,
+    package,
+):
     app.command(name=module.__name__.rpartition(".")[2])(module.command)
