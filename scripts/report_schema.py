@@ -21,6 +21,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from resnest_edge.measure.summary import BenchmarkResult, Ratio
 from resnest_edge.report import comparison, schema
+from resnest_edge.search import sweep_journal
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "schema"
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -38,9 +39,13 @@ def schemas() -> dict[str, dict[str, Any]]:
     compared = top("compare.json: two reports compared", comparison.SCHEMA, comparison.Comparison)
     compared["properties"]["passed"] = {"type": "boolean", "description": "Whether every check passed."}
     compared["required"].append("passed")
+    swept = top("sweep.json: a sweep's rows", sweep_journal.SCHEMA, sweep_journal.SweepFile)
+    swept["$defs"] |= definitions(BenchmarkResult, required=False)
+    swept["$defs"]["SweepRow"]["properties"]["results"]["items"] = {"$ref": "#/$defs/BenchmarkResult"}
     return {
         f"report-{schema.SCHEMA}.json": report,
         f"comparison-{comparison.SCHEMA}.json": compared,
+        f"sweep-{sweep_journal.SCHEMA}.json": swept,
     }
 
 

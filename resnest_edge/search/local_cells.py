@@ -7,7 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 
-from resnest_edge.search.sweep import Cell, Settings
+from resnest_edge.search.sweep import Cell, Settings, Work
 from resnest_edge.search.sweep_cell import BUG, failed_row, run_cell
 from resnest_edge.search.sweep_journal import SweepRow
 
@@ -15,7 +15,14 @@ DIED = "the process that built and measured it died; memory may have run out"
 
 
 class LocalCells:
-    """A ``Runner`` of :mod:`resnest_edge.search.sweep` on this machine."""
+    """A ``Runner`` of :mod:`resnest_edge.search.sweep` on this machine.
+
+    Args:
+        work: what is done with a cell; a module-level function, because another process imports it.
+    """
+
+    def __init__(self, work: Work = run_cell) -> None:
+        self._work = work
 
     def run(self, cells: Sequence[Cell], settings: Settings) -> Iterator[SweepRow]:
         """One row for each cell, in order; a process that died is replaced by a new one."""
@@ -25,7 +32,7 @@ class LocalCells:
                 while rest:
                     cell = rest.pop(0)
                     try:
-                        row = process.submit(run_cell, cell, settings).result()
+                        row = process.submit(self._work, cell, settings).result()
                     except BrokenProcessPool:
                         yield failed_row(cell, DIED, BUG)
                         break

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from resnest_edge.errors import UnavailableError
-from resnest_edge.search.sweep import Cell, Settings
+from resnest_edge.search.sweep import Cell, Settings, Work
 from resnest_edge.search.sweep_cell import BUG, failed_row, run_cell
 from resnest_edge.search.sweep_journal import SweepRow
 from resnest_edge.spec import Target
@@ -42,10 +42,11 @@ class RayCells:
 
     Args:
         address: of the cluster's head, ``auto`` for the one that runs here; None starts one on this machine alone.
+        work: what is done with a cell; a module-level function, because the nodes import it.
     """
 
-    def __init__(self, address: str | None = None) -> None:
-        self._address = address
+    def __init__(self, address: str | None = None, work: Work = run_cell) -> None:
+        self._address, self._work = address, work
 
     def run(self, cells: Sequence[Cell], settings: Settings) -> Iterator[SweepRow]:
         """One row for each cell, as each is done.
@@ -55,7 +56,7 @@ class RayCells:
         """
         ray = _import_ray()
         with _connected(ray, self._address):
-            yield from _spread(ray, _nodes(ray), list(cells), settings)
+            yield from _spread(ray, _nodes(ray), list(cells), settings, self._work)
 
 
 def _import_ray() -> Any:
@@ -96,7 +97,7 @@ def _nodes(ray: Any) -> list[_Node]:
     ]
 
 
-def _worker(ray: Any, node: _Node) -> Any:
+def _worker(ray: Any, node: _Node, work: Work) -> Any:
     """A process on one node that holds all its CPUs and GPUs, so that Ray places nothing beside it."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -105,18 +106,21 @@ def _worker(ray: Any, node: _Node) -> Any:
         num_gpus=node.gpus,
         scheduling_strategy=NodeAffinitySchedulingStrategy(node.identity, soft=False),
     )
-    return kind.remote()
+    return kind.remote(work)
 
 
 class CellWorker:
     """What runs on a node."""
 
+    def __init__(self, work: Work) -> None:
+        self._work = work
+
     def run(self, cell: Cell, settings: Settings) -> SweepRow:
         """One cell."""
-        return run_cell(cell, settings)
+        return self._work(cell, settings)
 
 
-def _spread(ray: Any, nodes: list[_Node], rest: list[Cell], settings: Settings) -> Iterator[SweepRow]:
+def _spread(ray: Any, nodes: list[_Node], rest: list[Cell], settings: Settings, work: Work) -> Iterator[SweepRow]:
     """Give every idle node the next cell that it can run, until none is left."""
     running: dict[Any, tuple[_Node, Cell]] = {}
     for cell in [cell for cell in rest if not any(node.takes(cell) for node in nodes)]:
@@ -128,7 +132,7 @@ def _spread(ray: Any, nodes: list[_Node], rest: list[Cell], settings: Settings) 
             following = next((cell for cell in rest if node.takes(cell)), None)
             if following is not None:
                 rest.remove(following)
-                node.worker = node.worker or _worker(ray, node)
+                node.worker = node.worker or _worker(ray, node, work)
                 running[node.worker.run.remote(following, settings)] = (node, following)
         (done, *_), _ = ray.wait(list(running), num_returns=1)
         node, cell = running.pop(done)

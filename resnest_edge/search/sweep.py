@@ -83,6 +83,10 @@ class Settings:
         return value
 
 
+Work = Callable[[Cell, Settings], SweepRow]
+"""Makes a cell's row."""
+
+
 class Runner(Protocol):
     """Runs cells somewhere."""
 
@@ -110,12 +114,11 @@ def make_cells(
     Raises:
         UsageError: an unknown variant, or anything named twice.
     """
-    for name, values in {"variant": variants, "--image-size": image_sizes, "--form": forms}.items():
+    found = [find_variant(name) for name in variants]
+    networks = [(variant.name, variant.image_size) for variant in found] or [(DEMO, demo_preprocessing().image_size)]
+    given = {"--image-size": image_sizes, "--form": forms, "--target": targets, "--precision": precisions}
+    for name, values in {"variant": [name for name, _ in networks], **given}.items():
         _refuse_repeats(name, values)
-    _refuse_repeats("--target", targets)
-    _refuse_repeats("--precision", precisions)
-    networks = [(find_variant(name).name, find_variant(name).image_size) for name in variants]
-    networks = networks or [(DEMO, demo_preprocessing().image_size)]
     ordered = sorted(precisions, key=list(Precision).index)
     return [
         Cell(name, size, form, target, precision)
