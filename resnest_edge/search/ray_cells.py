@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,6 +56,7 @@ class RayCells:
             UnavailableError: Ray is not installed, or the cluster does not answer.
         """
         ray = _import_ray()
+        probe(self._address)
         with _connected(ray, self._address):
             yield from _spread(ray, _nodes(ray), list(cells), settings, self._work)
 
@@ -66,6 +68,24 @@ def _import_ray() -> Any:
     except ModuleNotFoundError as exc:
         raise UnavailableError("Ray is not installed", hint="Install it with: pip install 'resnest-edge[ray]'") from exc
     return ray
+
+
+def probe(address: str | None, seconds: float = 5.0) -> None:
+    """See whether anything listens where the cluster should be: Ray itself would try for minutes.
+
+    Raises:
+        UnavailableError: nothing does, or the address is none.
+    """
+    if address in (None, "auto", "local"):
+        return
+    host, _, port = str(address).removeprefix("ray://").rpartition(":")
+    hint = "Give HOST:PORT of the cluster's head, which `ray start --head` prints, or auto."
+    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise UnavailableError("this is no address of a Ray cluster", where=address, hint=hint)
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), seconds).close()
+    except OSError as exc:
+        raise UnavailableError(f"no Ray cluster answers ({exc})", where=address, hint=hint) from exc
 
 
 @contextlib.contextmanager

@@ -154,9 +154,10 @@ def test_a_local_ray_runs_cells_in_a_process_of_its_own() -> None:
     assert rows[0].node != str(os.getpid())
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
-def test_a_cluster_that_does_not_answer_is_said() -> None:
-    pytest.importorskip("ray")
-    with pytest.raises(UnavailableError, match="no Ray cluster answers"):
-        list(RayCells("127.0.0.1:9").run(cells(), SETTINGS))
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://127.0.0.1:9", "nowhere", "host:port", "h:99999"])
+def test_a_cluster_that_does_not_answer_is_said(cluster: Callable[[FakeRay], FakeRay], address: str) -> None:
+    fake = cluster(FakeRay([node("a")]))
+    with pytest.raises(UnavailableError, match="Ray cluster") as error:
+        list(RayCells(address).run(cells(), SETTINGS))
+    assert address in str(error.value)
+    assert fake.options == []
