@@ -50,7 +50,7 @@ def published_plot(points: Sequence[PublishedPoint]) -> Markup:
     taken = [Box(x - 5, y - 5, x + 5, y + 5) for x, y in spots]
     for point, (x, y) in zip(points, spots, strict=True):
         parts.append(_mark(point, x, y))
-    for name, placed in zip(names, place_labels(spots, names, taken, frame, 13.5), strict=True):
+    for name, placed in zip(names, place_labels(spots, names, taken, frame, 17.0), strict=True):
         parts.append(text(placed.x, placed.y, name, "published-name", placed.anchor))
     middle = (frame.left + frame.right) / 2
     parts.append(text(middle, _HEIGHT - 6, "billions of multiply-accumulates an image", "axis", "middle"))
