@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from resnest_edge.cli.console import note, print_json, print_table, stacked, warn
 from resnest_edge.errors import GateError, UsageError
+
+if TYPE_CHECKING:
+    from resnest_edge.report.comparison import Comparison
 
 
 def run(
@@ -40,13 +43,7 @@ def run(
     if given := [name for name, value in idle.items() if value]:
         raise UsageError(f"{', '.join(given)} has no meaning with --compare, which measures nothing")
     from resnest_edge.report.comparison import compare_reports
-    from resnest_edge.report.comparison_pages import (
-        comparison_table,
-        not_comparable,
-        sentences,
-        verdict,
-        write_comparison,
-    )
+    from resnest_edge.report.comparison_pages import sentences, verdict, write_comparison
     from resnest_edge.report.gates import parse_gates
     from resnest_edge.report.reading import load_report
 
@@ -57,15 +54,22 @@ def run(
     if json:
         print_json(found.to_json())
     else:
-        shown = comparison_table(found)
-        cells = [[stacked(cell.value, cell.detail) for cell in row] for row in shown.rows]
-        print_table(f"{paths[0]} → {paths[1]}", shown.headings, cells, caption=shown.caption)
-        for text in not_comparable(found):
-            warn(f"not comparable: {text}")
-        typer.echo(verdict(found))
+        _print(f"{paths[0]} → {paths[1]}", found)
     for text in found.notes:
         note(text)
     if files:
         note("Written: " + ", ".join(str(path) for path in files))
     if found.crossed:
         raise GateError(f"{verdict(found)[:-1]}: " + "; ".join(sentences(found)))
+
+
+def _print(title: str, found: Comparison) -> None:
+    """The table, what it leaves out because it cannot be compared, and the verdict."""
+    from resnest_edge.report.comparison_pages import comparison_table, not_comparable, verdict
+
+    shown = comparison_table(found)
+    cells = [[stacked(cell.value, cell.detail) for cell in row] for row in shown.rows]
+    print_table(title, shown.headings, cells, caption=shown.caption)
+    for text in not_comparable(found):
+        warn(f"not comparable: {text}")
+    typer.echo(verdict(found))

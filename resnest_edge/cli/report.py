@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +12,9 @@ from resnest_edge.cli import benchmark, comparison, options
 from resnest_edge.cli.console import note, print_json, print_table, progress_bars, stacked, warn
 from resnest_edge.cli.typed import typed_command
 from resnest_edge.errors import UsageError
+
+if TYPE_CHECKING:
+    from resnest_edge.report.schema import Report
 
 
 def command(
@@ -109,7 +113,12 @@ def command(
         warn(text)
     if json:
         print_json(made.to_json())
-        return
+    else:
+        _print(made, files)
+
+
+def _print(made: Report, files: Sequence[Path]) -> None:
+    """The table, the headline, and where the pages are."""
     from resnest_edge.report.table import table
     from resnest_edge.report.words import evidence, headline
 

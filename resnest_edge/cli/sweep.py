@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -112,6 +113,11 @@ def command(
         lines = [[stacked(cell.value, cell.detail) for cell in row] for row in shown.rows]
         print_table("Sweep", shown.headings, lines, caption=shown.caption)
     note("Written: " + ", ".join(str(path) for path in (journal.path, *pages)))
+    _refuse_failures(rows)
+
+
+def _refuse_failures(rows: Sequence[SweepRow]) -> None:
+    """Raise SweepError where a cell failed."""
     if failed := [row for row in rows if row.failed]:
         raise SweepError(
             f"{len(failed)} of {len(rows)} cells failed, each with its reason in the table",

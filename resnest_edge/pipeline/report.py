@@ -20,7 +20,7 @@ from resnest_edge.pipeline.inspection import inspect_path
 from resnest_edge.pipeline.pictures import open_pictures
 from resnest_edge.pipeline.progress import Progress, silent
 from resnest_edge.pipeline.report_parts import engine_account, pictures_digest, published_points, read_sensitivity
-from resnest_edge.report.assemble import BundleFacts, make_report
+from resnest_edge.report.assemble import BundleFacts, add_parts, make_report
 from resnest_edge.report.reading import load_report
 from resnest_edge.report.schema import JSON_NAME, EngineLayers, Report
 from resnest_edge.report.write import write_report
@@ -100,6 +100,9 @@ def report(request: ReportRequest, progress: Progress = silent) -> tuple[Report,
         commands=_commands(bundles, request.command),
         notes=[*request.notes, *_notes(bundles), *skipped],
         demo=any(bundle.manifest.info.name == DEMO_MODEL for bundle in bundles),
+    )
+    made = add_parts(
+        made,
         images_digest=None if images is None else pictures_digest(images),
         layers=layers,
         sensitivity=sensitivity,

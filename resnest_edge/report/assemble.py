@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -51,10 +51,6 @@ def make_report(
     notes: Iterable[str] = (),
     demo: bool = False,
     created: str | None = None,
-    images_digest: str | None = None,
-    layers: Iterable[EngineLayers] = (),
-    sensitivity: Sensitivity | None = None,
-    published: Iterable[PublishedPoint] = (),
 ) -> Report:
     """Join measurements of the same bundles.
 
@@ -69,10 +65,6 @@ def make_report(
         notes: sentences.
         demo: whether the embedded demo model was measured.
         created: ISO 8601; None means now.
-        images_digest: of the pictures' names and labels.
-        layers: what each engine runs, at most one a bundle.
-        sensitivity: what quantizing each layer alone does.
-        published: figures of others.
 
     Raises:
         InputError: a measurement is of no bundle of the report, or given twice; two were not measured on the same
@@ -85,8 +77,6 @@ def make_report(
     accuracies = _by_bundle(evaluations, names)
     _check_reference(names[0], accuracies, speed)
     _check_known((result["bundle"] for result in speed["results"]), names)
-    inspected = tuple(layers)
-    _check_known((engine.bundle for engine in inspected), names)
     rows = [
         Row(**asdict(facts), **_accuracy(accuracies.get(facts.bundle)), **_speed(facts.bundle, speed))
         for facts in bundles
@@ -103,6 +93,33 @@ def make_report(
         environment=environment or {},
         commands=tuple(commands),
         notes=tuple(notes),
+    )
+
+
+def add_parts(
+    report: Report,
+    *,
+    images_digest: str | None = None,
+    layers: Iterable[EngineLayers] = (),
+    sensitivity: Sensitivity | None = None,
+    published: Iterable[PublishedPoint] = (),
+) -> Report:
+    """A report with what stands in it besides accuracy and speed.
+
+    Args:
+        report: the rest.
+        images_digest: of the pictures' names and labels.
+        layers: what each engine runs, at most one a bundle.
+        sensitivity: what quantizing each layer alone does.
+        published: figures of others.
+
+    Raises:
+        InputError: layers of a bundle that is not in the report.
+    """
+    inspected = tuple(layers)
+    _check_known((engine.bundle for engine in inspected), [row.bundle for row in report.rows])
+    return replace(
+        report,
         images_digest=images_digest,
         layers=inspected,
         sensitivity=sensitivity,

@@ -6,6 +6,7 @@ from typing import Any
 
 from resnest_edge.measure.summary import GRID
 from resnest_edge.report import BundleFacts, Report, make_report
+from resnest_edge.report.assemble import add_parts
 from resnest_edge.report.published import EFFICIENTNETS
 from resnest_edge.report.schema import (
     EngineLayers,
@@ -146,14 +147,14 @@ def everything(**changes: Any) -> Report:
         BundleFacts("engines/fp32", "openvino", "fp32", "fp32", "split", 98.3, "resnest50", 224),
         BundleFacts("engines/int8", "openvino", "int8", "int8", "split", 26.1, "resnest50", 224),
     ]
-    parts = {
-        "bundles": facts,
+    parts: dict[str, Any] = {
         "layers": [layers("engines/fp32", "fp32", 0.4), layers("engines/int8", "int8", 0.1)],
         "sensitivity": sensitivity(),
         "published": (PublishedPoint("ResNeSt", "resnest50", 81.03, 5.4, 224, "README"), *EFFICIENTNETS),
         "images_digest": "ab" * 32,
     }
-    return make_report(**{**arguments, **parts, **changes})
+    given = {name: changes.pop(name) for name in list(changes) if name in parts}
+    return add_parts(make_report(**{**arguments, "bundles": facts, **changes}), **{**parts, **given})
 
 
 def two(**changes: Any) -> Report:

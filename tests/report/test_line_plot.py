@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -40,7 +41,7 @@ def test_points_and_intervals_are_to_scale() -> None:
 
 def test_a_wide_range_of_x_is_logarithmic_when_left_to_choose() -> None:
     xs = coordinates(plot(Axis("x", logarithmic=None)), "cx")
-    steps = [b - a for a, b in zip(xs, xs[1:], strict=False)]
+    steps = [b - a for a, b in pairwise(xs)]
     assert steps == pytest.approx([steps[0]] * 4, abs=0.02)
     ticks = [
         node.text for node in having(plot(Axis("x", logarithmic=None)), "tick") if node.get("text-anchor") == "middle"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from jsonschema import Draft202012Validator
 from resnest_edge.errors import InputError, UsageError
 from resnest_edge.measure.latency import Plan
 from resnest_edge.models.variants import VARIANTS
+from resnest_edge.search import local_cells
 from resnest_edge.search.local_cells import LocalCells
 from resnest_edge.search.sweep import Cell, Settings, Work, choose_images, identity, make_cells, sweep
 from resnest_edge.search.sweep_cell import run_cell
@@ -162,6 +164,16 @@ def test_a_process_that_dies_costs_one_cell(tmp_path: Path) -> None:
     assert [row.status for row in rows] == ["done", "failed", "done", "failed"]
     assert "died" in (rows[1].reason or "")
     assert rows[0].node != rows[2].node  # a new process went on
+
+
+def test_an_interrupt_ends_the_process_and_its_scratch_files() -> None:
+    process = local_cells._Process(measured)
+    scratch = Path(process._scratch.name)
+    assert process.row(cells("resnest50")[0], SETTINGS) is not None
+    assert scratch.is_dir()
+    process.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert process._process.exitcode == -signal.SIGKILL
+    assert not scratch.exists()
 
 
 @pytest.mark.slow
