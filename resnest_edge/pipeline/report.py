@@ -76,11 +76,7 @@ def report(request: ReportRequest, progress: Progress = silent) -> tuple[Report,
         again = _completed(load_report(request.paths[0]), request)
         return again, write_report(again, request.out, force=request.force)
     refuse_existing(request.out / JSON_NAME, force=request.force)
-    bundles = [open_bundle(path) for path in request.paths]
-    if len({bundle.path for bundle in bundles}) < len(bundles):
-        raise UsageError("name each bundle once")
-    if len({bundle.manifest.info.num_classes for bundle in bundles}) > 1:
-        raise UsageError("the bundles are of models of different classes")
+    bundles = _open(request.paths)
     sensitivity = read_sensitivity(request.sensitivity, {bundle.manifest.info.name for bundle in bundles})
     # Speed first: measuring accuracy keeps every core busy, and a busy machine is no place to measure speed on.
     measured = benchmark_paths(
@@ -109,6 +105,15 @@ def report(request: ReportRequest, progress: Progress = silent) -> tuple[Report,
         published=published_points() if request.published else (),
     )
     return made, write_report(made, request.out, force=request.force)
+
+
+def _open(paths: Sequence[Path]) -> list[Bundle]:
+    bundles = [open_bundle(path) for path in paths]
+    if len({bundle.path for bundle in bundles}) < len(bundles):
+        raise UsageError("name each bundle once")
+    if len({bundle.manifest.info.num_classes for bundle in bundles}) > 1:
+        raise UsageError("the bundles are of models of different classes")
+    return bundles
 
 
 def _completed(again: Report, request: ReportRequest) -> Report:
