@@ -9,7 +9,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := export,cpu,rtx,camera,dev
+EXTRAS := export,cpu,rtx,camera,ray,dev
 CORE_VENV := .venv-core
 PIP := -m pip --disable-pip-version-check -qq
 
@@ -51,12 +51,14 @@ check: setup ## Lint, format, types, architecture, CLI reference: what CI checks
 	$(BIN)/python -m mypy resnest_edge scripts benchmarks tests
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python scripts/cli_reference.py --check
+	$(BIN)/python scripts/report_schema.py --check
 
 .PHONY: fix
-fix: setup ## Apply ruff's safe fixes and format, and refresh docs/cli.md
+fix: setup ## Apply ruff's safe fixes and format, and refresh docs/cli.md and docs/schema
 	$(BIN)/python -m ruff check --fix .
 	$(BIN)/python -m ruff format .
 	$(BIN)/python scripts/cli_reference.py
+	$(BIN)/python scripts/report_schema.py
 
 .PHONY: test
 test: setup ## Run the tests that need no GPU and no patience

@@ -3,6 +3,7 @@
     ResnestEdgeError                 70  base class; never raised itself
     ├── GateError                     1  a measured value crossed the line the user drew
     │   └── ParityError               1  two forms of one network disagree
+    ├── SweepError                    1  cells of a sweep failed; each says why in its row
     ├── UsageError                    2  the options contradict each other or name something unknown
     ├── InputError                    2  a file or value given to us cannot be used
     │   ├── ImageError                2  an image or image folder
@@ -54,6 +55,12 @@ class GateError(ResnestEdgeError):
 
 class ParityError(GateError):
     """Two forms of one network disagree by more than rounding."""
+
+
+class SweepError(ResnestEdgeError):
+    """Cells of a sweep failed; each says why in its row."""
+
+    exit_code = 1
 
 
 class UsageError(ResnestEdgeError):

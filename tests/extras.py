@@ -6,6 +6,7 @@ EXTRAS = frozenset(
     {
         "av",
         "cuda",
+        "jsonschema",
         "google",  # protobuf, which onnx brings
         "ml_dtypes",
         "nncf",
@@ -17,6 +18,7 @@ EXTRAS = frozenset(
         "openvino",
         "prometheus_client",
         "pycuda",
+        "ray",
         "resnest",
         "safetensors",
         "scipy",

@@ -19,6 +19,7 @@ from resnest_edge.cli import (
     report,
     run,
     sensitivity,
+    sweep,
 )
 
 app = typer.Typer(
@@ -57,6 +58,7 @@ for module in (
     evaluate,
     benchmark,
     sensitivity,
+    sweep,
     inspect,
     report,
     run,

@@ -7,6 +7,7 @@ test, so it stays honest at 0 %, at 100 % and when no image was answered differe
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from statistics import NormalDist
 
 import numpy as np
@@ -125,6 +126,29 @@ def paired_sqnr_gain(
         low, high = np.percentile(10 * np.log10(sums[0] / sums[1]), [2.5, 97.5])
         gain = 10 * np.log10(energies[0].sum() / energies[1].sum())
     return float(gain), (float(low), float(high))
+
+
+def bootstrap_ratio(counts: Sequence[float], seconds: Sequence[float], resamples: int = 2000) -> Bounds | None:
+    """95 % interval of ``Σ counts / Σ seconds`` over rounds of measuring, such as images per second.
+
+    A percentile bootstrap (Efron and Tibshirani, 1993, chapter 13) over whole rounds, seeded, so that it is the same
+    each time: what varies from round to round is the machine, and inferences within a round share its state.
+
+    Args:
+        counts: what each round counted.
+        seconds: how long each round took.
+        resamples: bootstrap samples.
+
+    Returns:
+        None for fewer than two rounds: one says nothing of the spread.
+    """
+    if len(counts) < 2:
+        return None
+    rounds = np.stack([np.asarray(counts, np.float64), np.asarray(seconds, np.float64)])
+    chosen = np.random.default_rng(0).integers(0, len(counts), (resamples, len(counts)))
+    counted, lasted = (values[chosen].sum(1) for values in rounds)
+    low, high = np.percentile(counted / lasted, [2.5, 97.5])
+    return float(low), float(high)
 
 
 def mean_kl(reference: npt.NDArray[np.float32], candidate: npt.NDArray[np.float32]) -> float:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from resnest_edge.measure.power import Energy, PowerSource, mean_watts
 from resnest_edge.measure.power_state import state_warnings
+from resnest_edge.measure.statistics import Bounds, bootstrap_ratio
 
 BUSY_LOAD_PER_CORE = 0.5
 """Load average per core from which on a machine counts as busy."""
 
 UNSTABLE_CV = 0.025
 """Coefficient of variation above which a measurement counts as unstable: trtexec's threshold."""
+
+GRID = (0, 1, 5, *range(10, 100, 10), 95, 98, 99, 99.5, 99.9, 100)
+"""Percents of inferences at which the distribution of latencies is kept."""
 
 _FEW_SAMPLES = 100  # below this, p99 is little more than the largest sample
 
@@ -49,7 +53,11 @@ class BenchmarkResult:
         batch: images per inference.
         streams: inferences in flight.
         latency_ms: submit to result of one inference, over all rounds: mean, p50, p90, p95, p99, in milliseconds.
+        latency_distribution: the same latencies as two lists: ``percents`` of inferences (:data:`GRID`), and the
+            ``milliseconds`` within which so many were answered; 0 is the quickest, 100 the slowest.
         images_per_second: all images over all the time they took.
+        images_per_second_ci95: its 95 % interval, from the rounds' spread; None for a single round.
+        rounds_images_per_second: of each round alone, in the order they ran.
         cv: coefficient of variation of the rounds' throughput, a fraction; None for a single round.
         peak_rss_mib: most memory the bundle's process held, with a session loaded for every batch size and streams.
         samples: inferences.
@@ -83,6 +91,9 @@ class BenchmarkResult:
     power_source: str | None = None
     power_reason: str | None = None
     trtexec: str | None = None
+    images_per_second_ci95: Bounds | None = None
+    rounds_images_per_second: tuple[float, ...] = ()
+    latency_distribution: dict[str, list[float]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -156,6 +167,9 @@ def summarise(
         images_per_joule=speed / watts if watts else None,
         power_source=power.source if power else None,
         power_reason=power.reason if power else None,
+        images_per_second_ci95=bootstrap_ratio([part.images for part in slices], [part.seconds for part in slices]),
+        rounds_images_per_second=tuple(part.images_per_second for part in slices),
+        latency_distribution=distribution(latencies.tolist()),
     )
 
 
@@ -163,6 +177,12 @@ def percentiles(latencies_ms: Sequence[float]) -> dict[str, float]:
     """Mean, p50, p90, p95 and p99, interpolated linearly between samples."""
     p50, p90, p95, p99 = np.percentile(latencies_ms, [50, 90, 95, 99]).tolist()
     return {"mean": float(np.mean(latencies_ms)), "p50": p50, "p90": p90, "p95": p95, "p99": p99}
+
+
+def distribution(latencies_ms: Sequence[float]) -> dict[str, list[float]]:
+    """The latencies at every percent of :data:`GRID`, interpolated linearly between samples."""
+    values = np.percentile(latencies_ms, GRID).tolist()
+    return {"percents": [float(percent) for percent in GRID], "milliseconds": [round(value, 5) for value in values]}
 
 
 def variation(values: Sequence[float]) -> float | None:

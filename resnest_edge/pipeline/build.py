@@ -18,7 +18,7 @@ from resnest_edge.pipeline.pictures import Pictures, choose_pictures
 from resnest_edge.pipeline.plan import BuildRequest, Job, choose_build_pictures, plan_jobs
 from resnest_edge.pipeline.progress import Progress, silent
 from resnest_edge.pipeline.runtimes import backend_for, default_target
-from resnest_edge.pipeline.sources import find_source
+from resnest_edge.pipeline.sources import Source, find_source
 from resnest_edge.spec import Precision, Target
 
 
@@ -59,8 +59,28 @@ def build(request: BuildRequest, progress: Progress = silent, settle: Settle | N
         choice=request.choice,
         progress=progress,
     )
+    return build_source(request, source, progress=progress, settle=settle)
+
+
+def build_source(
+    request: BuildRequest,
+    source: Source,
+    pictures: Pictures | None = None,
+    *,
+    progress: Progress = silent,
+    settle: Settle | None = None,
+) -> BuildReport:
+    """Build what was asked of a network that is found already.
+
+    Args:
+        request: what was asked; its ``what`` and ``weights`` have been looked up.
+        source: the network.
+        pictures: what calibrates and what measures; chosen as the request says if None.
+        progress: told of each stage.
+        settle: as for :func:`build`.
+    """
     jobs = plan_jobs(request, source.name)
-    pictures = choose_build_pictures(request, source)
+    pictures = pictures or choose_build_pictures(request, source)
     results: list[dict[str, Any]] = []
     bad: set[str] = set()
     with tempfile.TemporaryDirectory() as scratch:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,13 @@ from resnest_edge.measure.accuracy import Accuracy, compare
 from resnest_edge.measure.latency import Plan
 from resnest_edge.pipeline.benchmark import benchmark_paths
 from resnest_edge.pipeline.evaluation import evaluate_bundle
+from resnest_edge.pipeline.inspection import inspect_path
 from resnest_edge.pipeline.pictures import open_pictures
 from resnest_edge.pipeline.progress import Progress, silent
-from resnest_edge.report.assemble import BundleFacts, make_report
-from resnest_edge.report.schema import JSON_NAME, Report, load_report
+from resnest_edge.pipeline.report_parts import engine_account, pictures_digest, published_points, read_sensitivity
+from resnest_edge.report.assemble import BundleFacts, add_parts, make_report
+from resnest_edge.report.reading import load_report
+from resnest_edge.report.schema import JSON_NAME, EngineLayers, Report
 from resnest_edge.report.write import write_report
 from resnest_edge.spec import Precision
 
@@ -40,6 +43,9 @@ class ReportRequest:
         notes: sentences to add.
         skip_bad: leave damaged pictures out and name them.
         force: replace pages that are there.
+        layers: ask every runtime what each layer runs in and how long it takes.
+        sensitivity: a file that `sensitivity` wrote, of the same model.
+        published: add what others published, for orientation.
     """
 
     paths: tuple[Path, ...]
@@ -51,10 +57,13 @@ class ReportRequest:
     notes: tuple[str, ...] = ()
     skip_bad: bool = False
     force: bool = False
+    layers: bool = True
+    sensitivity: Path | None = None
+    published: bool = False
 
 
 def report(request: ReportRequest, progress: Progress = silent) -> tuple[Report, tuple[Path, ...]]:
-    """Measure the bundles and write ``report.json``, ``report.md`` and ``index.html``.
+    """Measure the bundles and write the pages: see :func:`resnest_edge.report.write.write_report`.
 
     Returns:
         The report and the files written.
@@ -64,19 +73,20 @@ def report(request: ReportRequest, progress: Progress = silent) -> tuple[Report,
         OutputError: a report is there already, or cannot be written.
     """
     if len(request.paths) == 1 and request.paths[0].suffix == ".json":
-        again = load_report(request.paths[0])
+        again = _completed(load_report(request.paths[0]), request)
         return again, write_report(again, request.out, force=request.force)
     refuse_existing(request.out / JSON_NAME, force=request.force)
-    bundles = [open_bundle(path) for path in request.paths]
-    if len({bundle.path for bundle in bundles}) < len(bundles):
-        raise UsageError("name each bundle once")
-    if len({bundle.manifest.info.num_classes for bundle in bundles}) > 1:
-        raise UsageError("the bundles are of models of different classes")
+    bundles = _open(request.paths)
+    sensitivity = read_sensitivity(request.sensitivity, {bundle.manifest.info.name for bundle in bundles})
     # Speed first: measuring accuracy keeps every core busy, and a busy machine is no place to measure speed on.
     measured = benchmark_paths(
         [bundle.path for bundle in bundles if bundle.manifest.engine], request.plan, progress=progress
     )
-    evaluations, skipped = _evaluate(bundles, request, progress)
+    layers = _inspect(bundles, progress) if request.layers else []
+    images = None
+    if request.images is not None:
+        images = open_pictures(request.images, bundles[0].manifest.info.num_classes)
+    evaluations, skipped = ([], []) if images is None else _evaluate(bundles, images, request, progress)
     made = make_report(
         [_facts(bundle) for bundle in bundles],
         title=request.title or f"{bundles[0].manifest.info.name}: accuracy and speed",
@@ -87,16 +97,46 @@ def report(request: ReportRequest, progress: Progress = silent) -> tuple[Report,
         notes=[*request.notes, *_notes(bundles), *skipped],
         demo=any(bundle.manifest.info.name == DEMO_MODEL for bundle in bundles),
     )
+    made = add_parts(
+        made,
+        images_digest=None if images is None else pictures_digest(images),
+        layers=layers,
+        sensitivity=sensitivity,
+        published=published_points() if request.published else (),
+    )
     return made, write_report(made, request.out, force=request.force)
 
 
+def _open(paths: Sequence[Path]) -> list[Bundle]:
+    bundles = [open_bundle(path) for path in paths]
+    if len({bundle.path for bundle in bundles}) < len(bundles):
+        raise UsageError("name each bundle once")
+    if len({bundle.manifest.info.num_classes for bundle in bundles}) > 1:
+        raise UsageError("the bundles are of models of different classes")
+    return bundles
+
+
+def _completed(again: Report, request: ReportRequest) -> Report:
+    """A report that is rendered again, with what was asked to be added to it."""
+    if request.sensitivity is not None:
+        models = {row.model for row in again.rows if row.model is not None}
+        again = replace(again, sensitivity=read_sensitivity(request.sensitivity, models))
+    return replace(again, published=published_points()) if request.published else again
+
+
+def _inspect(bundles: Sequence[Bundle], progress: Progress) -> list[EngineLayers]:
+    found = []
+    for done, bundle in enumerate(bundles):
+        progress("inspect layers", done, len(bundles))
+        found.append(engine_account(inspect_path(bundle.path)))
+    progress("inspect layers", len(bundles), len(bundles))
+    return found
+
+
 def _evaluate(
-    bundles: Sequence[Bundle], request: ReportRequest, progress: Progress
+    bundles: Sequence[Bundle], images: ImageSet, request: ReportRequest, progress: Progress
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """``evaluate --json`` of every bundle against the first, and sentences about bad pictures."""
-    if request.images is None:
-        return [], []
-    images = open_pictures(request.images, bundles[0].manifest.info.num_classes)
     values: list[dict[str, Any]] = []
     bad: set[str] = set()
     reference: Accuracy | None = None
@@ -139,6 +179,8 @@ def _facts(bundle: Bundle) -> BundleFacts:
         precision_run=manifest.precision_run.value if manifest.precision_run else None,
         form=manifest.info.form.value if manifest.info.form else None,
         size_mib=bundle.size_bytes() / 2**20,
+        model=manifest.info.name,
+        image_size=manifest.info.image_size,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,6 +112,19 @@ def find_source(
             raise UsageError("the demo model has 10 classes", hint="Name a variant and its --weights.")
         return _demo(choice)
     return _resnest(what, weights, num_classes, choice, progress)
+
+
+def remembered(source: Source) -> Source:
+    """The same source, which exports a core graph once for as long as the same form is asked of it."""
+
+    @lru_cache(maxsize=1)
+    def exported(form: Form) -> ir.Model:
+        return source.make_core(form)
+
+    def make(form: Form) -> ir.Model:
+        return exported(form).clone()  # whoever takes it may change it
+
+    return replace(source, make_core=make)
 
 
 def _demo(choice: PreprocessingChoice) -> Source:

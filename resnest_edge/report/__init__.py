@@ -3,7 +3,8 @@
 from resnest_edge.report.assemble import BundleFacts, make_report
 from resnest_edge.report.html import render_html
 from resnest_edge.report.markdown import render_markdown
-from resnest_edge.report.schema import Report, Row, load_report
+from resnest_edge.report.reading import load_report, load_sensitivity
+from resnest_edge.report.schema import Report, Row
 from resnest_edge.report.write import write_report
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Report",
     "Row",
     "load_report",
+    "load_sensitivity",
     "make_report",
     "render_html",
     "render_markdown",

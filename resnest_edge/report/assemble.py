@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
 from resnest_edge.errors import InputError
-from resnest_edge.report.schema import Report, Row
+from resnest_edge.report.schema import EngineLayers, PublishedPoint, Report, Row, Sensitivity
 
 _ACCURACY_KEYS = ("images", "top1", "top5", "drop", "agreement", "logit_sqnr_db", "logits_identical", "reason")
 _NOT_EVALUATED = "accuracy was not measured"
@@ -26,6 +26,8 @@ class BundleFacts:
         precision_run: what the engine's convolutions really run in.
         form: inference form.
         size_mib: of the engine's files.
+        model: name of the network.
+        image_size: side of its square input, pixels.
     """
 
     bundle: str
@@ -34,6 +36,8 @@ class BundleFacts:
     precision_run: str | None = None
     form: str | None = None
     size_mib: float | None = None
+    model: str | None = None
+    image_size: int | None = None
 
 
 def make_report(
@@ -92,6 +96,37 @@ def make_report(
     )
 
 
+def add_parts(
+    report: Report,
+    *,
+    images_digest: str | None = None,
+    layers: Iterable[EngineLayers] = (),
+    sensitivity: Sensitivity | None = None,
+    published: Iterable[PublishedPoint] = (),
+) -> Report:
+    """A report with what stands in it besides accuracy and speed.
+
+    Args:
+        report: the rest.
+        images_digest: of the pictures' names and labels.
+        layers: what each engine runs, at most one a bundle.
+        sensitivity: what quantizing each layer alone does.
+        published: figures of others.
+
+    Raises:
+        InputError: layers of a bundle that is not in the report.
+    """
+    inspected = tuple(layers)
+    _check_known((engine.bundle for engine in inspected), [row.bundle for row in report.rows])
+    return replace(
+        report,
+        images_digest=images_digest,
+        layers=inspected,
+        sensitivity=sensitivity,
+        published=tuple(published),
+    )
+
+
 def _by_bundle(evaluations: Iterable[Mapping[str, Any]], names: Sequence[str]) -> dict[str, Mapping[str, Any]]:
     found: dict[str, Mapping[str, Any]] = {}
     for value in evaluations:
@@ -130,8 +165,12 @@ def _accuracy(value: Mapping[str, Any] | None) -> dict[str, Any]:
     intervals = {name: value.get(name) for name in ("top1_ci95", "drop_ci95")}
     return {
         **{name: value.get(name) for name in _ACCURACY_KEYS},
-        **{name: None if bounds is None else (bounds[0], bounds[1]) for name, bounds in intervals.items()},
+        **{name: _pair(bounds) for name, bounds in intervals.items()},
     }
+
+
+def _pair(bounds: Sequence[float] | None) -> tuple[float, float] | None:
+    return None if bounds is None else (bounds[0], bounds[1])
 
 
 def _speed(name: str, speed: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,4 +190,6 @@ def _speed(name: str, speed: Mapping[str, Any]) -> dict[str, Any]:
         "throughput_batch": best["batch"],
         "throughput_streams": best["streams"],
         "peak_rss_mib": alone["peak_rss_mib"],
+        "images_per_second_ci95": _pair(best.get("images_per_second_ci95")),
+        **{name: best.get(name) for name in ("power_w", "images_per_joule", "power_source", "power_reason")},
     }

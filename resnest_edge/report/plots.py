@@ -1,4 +1,4 @@
-"""The two pictures of a report, as inline SVG that takes its colours from the page."""
+"""Accuracy against throughput, as inline SVG that takes its colours from the page."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from resnest_edge.report.schema import Report
 from resnest_edge.report.svg import Box, Scale, crowded, element, join, line, picture, place_labels, text
-from resnest_edge.report.words import cell_words, labels, listed, lost, measure, number
+from resnest_edge.report.words import labels, listed, number, signed
 
 COLOURS = 8
 """Colours a page defines: ``c0`` for the reference, ``c1`` to ``c7`` for the others, over and over."""
@@ -24,8 +24,9 @@ class _Point:
     label: str
     colour: str
     throughput: float
-    drop: float
-    interval: tuple[float, float] | None
+    change: float
+    speeds: tuple[float, float] | None
+    changes: tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class AccuracyPlot:
 
 
 def accuracy_plot(report: Report) -> AccuracyPlot | None:
-    """Top-1 lost against best throughput: better is up and to the right; bars are 95 % intervals.
+    """Change of top-1 against best throughput: better is up and to the right; bars are 95 % intervals of both.
 
     Returns:
         None unless two engines at least were measured for both.
@@ -46,15 +47,16 @@ def accuracy_plot(report: Report) -> AccuracyPlot | None:
     if len(points) < 2:
         return None
     frame = Box(78, 30, _WIDTH - 14, _HEIGHT - 52)
-    bounds = [value for point in points for value in (point.drop, *(point.interval or ()))]
-    across = Scale.around([0.0, *(point.throughput for point in points)], frame.left, frame.right)
-    down = Scale.around([0.0, *bounds], frame.top, frame.bottom)
+    heights = [value for point in points for value in (point.change, *(point.changes or ()))]
+    speeds = [value for point in points for value in (point.throughput, *(point.speeds or ()))]
+    across = Scale.around([0.0, *speeds], frame.left, frame.right)
+    down = Scale.around([0.0, *heights], frame.bottom, frame.top)
     names = [point.label for point in points]
     written = _names(points, across, down, frame)
     drawn = picture(
         _WIDTH,
         _HEIGHT,
-        f"Top-1 accuracy lost against throughput of {listed(names)}",
+        f"Change of top-1 accuracy against throughput of {listed(names)}",
         _grid(across, down, frame),
         _frontier(points, across, down),
         join(_mark(point, across, down, radius=6 if written else 9) for point in points),
@@ -68,28 +70,10 @@ def frontier_words(report: Report) -> str:
     points = _points(report)
     if len(points) < 2:
         return ""
-    best = [points[index].label for index in pareto([(point.throughput, point.drop) for point in points])]
+    best = [points[index].label for index in pareto([(point.throughput, -point.change) for point in points])]
     if len(best) == 1:
         return f"{best[0]} is the best in both."
     return f"No engine beats {listed(best) if len(best) <= 3 else 'those on the dashed line'} in both."
-
-
-def latency_plots(report: Report) -> list[tuple[str, Markup]]:
-    """One picture for each batch size and number of streams, with what it shows: a bar to p50, a line on to p99."""
-    names = {
-        row.bundle: (name, colour(index))
-        for index, (row, name) in enumerate(zip(report.rows, labels(report.rows), strict=True))
-    }
-    cells = sorted({(result["batch"], result["streams"]) for result in report.benchmark})
-    plots = []
-    for batch, streams in cells:
-        bars = [
-            (*names[result["bundle"]], result["latency_ms"]["p50"], result["latency_ms"]["p99"])
-            for result in report.benchmark
-            if (result["batch"], result["streams"]) == (batch, streams)
-        ]
-        plots.append((cell_words(batch, streams), _latency_plot(bars, cell_words(batch, streams))))
-    return plots
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
@@ -113,7 +97,9 @@ def _points(report: Report) -> list[_Point]:
     for index, (row, name) in enumerate(zip(report.rows, labels(report.rows), strict=True)):
         drop = 0.0 if index == 0 and row.top1 is not None else row.drop
         if drop is not None and row.images_per_second is not None:
-            points.append(_Point(name, colour(index), row.images_per_second, drop, row.drop_ci95))
+            changes = None if row.drop_ci95 is None else (-row.drop_ci95[1], -row.drop_ci95[0])
+            speed = row.images_per_second
+            points.append(_Point(name, colour(index), speed, -drop, row.images_per_second_ci95, changes))
     return points
 
 
@@ -123,40 +109,42 @@ def _grid(across: Scale, down: Scale, frame: Box) -> Markup:
         y = down(value)
         parts += [
             line(frame.left, y, frame.right, y, "grid" if value else "zero"),
-            text(frame.left - 8, y + 5, lost(value, down.digits) if value else "0", "tick", "end"),
+            text(frame.left - 8, y + 5, signed(value, down.digits), "tick", "end"),
         ]
     parts += [
         text(across(value), frame.bottom + 20, number(value, across.digits), "tick", "middle")
         for value in across.ticks()
     ]
     parts.append(text((frame.left + frame.right) / 2, _HEIGHT - 8, "images per second", "axis", "middle"))
-    parts.append(text(0, 14, "top-1, percentage points", "axis"))
+    parts.append(text(0, 14, "change of top-1, points", "axis"))
     parts.append(text(frame.right, 14, "better ↗", "axis", "end"))
     return join(parts)
 
 
 def _frontier(points: Sequence[_Point], across: Scale, down: Scale) -> Markup:
-    kept = [points[index] for index in pareto([(point.throughput, point.drop) for point in points])]
-    path = f"M{across(kept[0].throughput):.1f} {down(kept[0].drop):.1f}"
+    kept = [points[index] for index in pareto([(point.throughput, -point.change) for point in points])]
+    path = f"M{across(kept[0].throughput):.1f} {down(kept[0].change):.1f}"
     # to the left of an engine, its own loss is still the least that is known, until a slower engine loses less
-    path += "".join(f"H{across(point.throughput):.1f}V{down(point.drop):.1f}" for point in kept[1:])
+    path += "".join(f"H{across(point.throughput):.1f}V{down(point.change):.1f}" for point in kept[1:])
     return element("path", d=path, class_="frontier")
 
 
 def _mark(point: _Point, across: Scale, down: Scale, radius: float) -> Markup:
-    x, y = across(point.throughput), down(point.drop)
+    x, y = across(point.throughput), down(point.change)
     parts = []
-    if point.interval is not None:
-        low, high = (down(bound) for bound in point.interval)
-        parts += [line(x, low, x, high, "whisker"), line(x - 5, low, x + 5, low, "whisker")]
-        parts.append(line(x - 5, high, x + 5, high, "whisker"))
+    if point.changes is not None:
+        parts += [line(x, down(point.changes[0]), x, down(point.changes[1]), "whisker")]
+        parts += [line(x - 5, down(bound), x + 5, down(bound), "whisker") for bound in point.changes]
+    if point.speeds is not None:
+        parts += [line(across(point.speeds[0]), y, across(point.speeds[1]), y, "whisker")]
+        parts += [line(across(bound), y - 5, across(bound), y + 5, "whisker") for bound in point.speeds]
     parts.append(element("circle", cx=x, cy=y, r=radius, class_="point"))
     return element("g", *parts, class_=point.colour)
 
 
 def _names(points: Sequence[_Point], across: Scale, down: Scale, frame: Box) -> Markup:
     """The points' names beside them; nothing where they would cover each other or the intervals."""
-    spots = [(across(point.throughput), down(point.drop)) for point in points]
+    spots = [(across(point.throughput), down(point.change)) for point in points]
     taken = [box for point in points for box in _room(point, across, down)]
     placed = place_labels(spots, [point.label for point in points], taken, frame, _FONT)
     if crowded(placed, taken, frame):
@@ -170,31 +158,18 @@ def _names(points: Sequence[_Point], across: Scale, down: Scale, frame: Box) -> 
 def _numbers(points: Sequence[_Point], across: Scale, down: Scale) -> Markup:
     """The points' numbers, in them."""
     return join(
-        text(across(point.throughput), down(point.drop) + 4, str(index + 1), "number", "middle")
+        text(across(point.throughput), down(point.change) + 4, str(index + 1), "number", "middle")
         for index, point in enumerate(points)
     )
 
 
 def _room(point: _Point, across: Scale, down: Scale) -> list[Box]:
-    """What a point and its interval take."""
-    x, y = across(point.throughput), down(point.drop)
-    low, high = (down(bound) for bound in point.interval or (point.drop, point.drop))
-    return [Box(x - 8, y - 8, x + 8, y + 8), Box(x - 6, min(low, y), x + 6, max(high, y))]
-
-
-def _latency_plot(bars: Sequence[tuple[str, str, float, float]], words: str) -> Markup:
-    step, left, right = 42.0, 0.0, _WIDTH - 6
-    across = Scale.around([0.0, *(p99 for *_, p99 in bars)], left, right)
-    parts = []
-    for index, (name, colour, p50, p99) in enumerate(bars):
-        top = index * step + 6
-        middle = top + 28
-        marks = [
-            element("rect", x=left, y=top + 21, width=max(across(p50) - left, 1), height=14, rx=2, class_="bar"),
-            line(across(p50), middle, across(p99), middle, "whisker"),
-            line(across(p99), middle - 5, across(p99), middle + 5, "whisker"),
-        ]
-        parts.append(text(left, top + 14, name, f"name {colour}"))
-        parts.append(text(_WIDTH, top + 14, f"{measure(p50, 'ms')}, p99 {measure(p99, 'ms')}", "tick", "end"))
-        parts.append(element("g", *marks, class_=colour))
-    return picture(_WIDTH, len(bars) * step + 8, f"Latency at {words}", *parts)
+    """What a point and its intervals take."""
+    x, y = across(point.throughput), down(point.change)
+    bottom, top = (down(bound) for bound in point.changes or (point.change, point.change))
+    left, right = (across(bound) for bound in point.speeds or (point.throughput, point.throughput))
+    return [
+        Box(x - 8, y - 8, x + 8, y + 8),
+        Box(x - 6, min(top, y), x + 6, max(bottom, y)),
+        Box(min(left, x), y - 6, max(right, x), y + 6),
+    ]

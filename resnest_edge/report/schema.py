@@ -1,17 +1,18 @@
-"""``report.json``: what was measured, as plain values. Every page of a report is a pure function of it."""
+"""``report.json``: what was measured, as plain values. Every page of a report is a pure function of it.
+
+Schema 2 is schema 1 with more keys (``report.reading`` reads both); the JSON Schemas are in ``docs/schema``.
+"""
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from resnest_edge.errors import InputError
 
-SCHEMA = 1
+SCHEMA = 2
 JSON_NAME = "report.json"
 
 
@@ -44,6 +45,13 @@ class Row:
         throughput_streams: the streams it was reached at.
         size_mib: of the engine's files.
         peak_rss_mib: most memory its process held while it was measured.
+        model: name of the network.
+        image_size: side of its square input, pixels.
+        images_per_second_ci95: 95 % interval of ``images_per_second``.
+        power_w: mean power at the best throughput, in watts.
+        images_per_joule: images for each joule there.
+        power_source: what told the power, and of what.
+        power_reason: why nothing told it.
     """
 
     bundle: str
@@ -70,6 +78,129 @@ class Row:
     throughput_streams: int | None = None
     size_mib: float | None = None
     peak_rss_mib: float | None = None
+    model: str | None = None
+    image_size: int | None = None
+    images_per_second_ci95: tuple[float, float] | None = None
+    power_w: float | None = None
+    images_per_joule: float | None = None
+    power_source: str | None = None
+    power_reason: str | None = None
+
+
+@dataclass(frozen=True)
+class LayerTime:
+    """One weighted layer of the model, as the engine runs it.
+
+    Attributes:
+        name: in the model; several names joined by " + " where the runtime fused them into one.
+        asked: precision written into the typed graph.
+        runs: precision it runs in; None where the runtime does not say.
+        kind: the runtime's word for what runs it.
+        kernel: the kernel chosen for it.
+        milliseconds: of one inference, with whatever was fused into it; None where it was not measured.
+    """
+
+    name: str
+    asked: str
+    runs: str | None
+    kind: str = ""
+    kernel: str = ""
+    milliseconds: float | None = None
+
+
+@dataclass(frozen=True)
+class KindTime:
+    """All of an engine's layers of one kind and precision.
+
+    Attributes:
+        kind: the runtime's word for them.
+        precision: what they run in.
+        layers: how many.
+        milliseconds: of one inference, together; None where it was not measured.
+    """
+
+    kind: str
+    precision: str
+    layers: int
+    milliseconds: float | None
+
+
+@dataclass(frozen=True)
+class EngineLayers:
+    """What one engine runs, with the runtime's profiler on.
+
+    Attributes:
+        bundle: name.
+        batch: images in that inference.
+        layers: the model's weighted layers, in the model's order.
+        kinds: everything the engine runs by kind and precision, the slowest first.
+        reason: why the runtime was not asked.
+    """
+
+    bundle: str
+    batch: int | None
+    layers: tuple[LayerTime, ...] = ()
+    kinds: tuple[KindTime, ...] = ()
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class SensitiveLayer:
+    """One layer quantized, everything else in FP32.
+
+    Attributes:
+        layer: its name in the model.
+        macs: its multiply-accumulates for one image.
+        harm: relative error of the logits, ``Σ(ref − x)² / Σ ref²``.
+        kl: mean KL divergence of the probabilities from FP32's, nats.
+        changed: percent of images that get another answer.
+        top1_change: top-1 minus FP32's, percentage points.
+    """
+
+    layer: str
+    macs: int
+    harm: float
+    kl: float
+    changed: float
+    top1_change: float | None
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What `resnest-edge sensitivity` measured.
+
+    Attributes:
+        model: name of the network.
+        target: the runtime whose placement was quantized.
+        images: how many each layer was measured on; None where the file does not say.
+        layers: most harmful first.
+    """
+
+    model: str
+    target: str
+    images: int | None
+    layers: tuple[SensitiveLayer, ...]
+
+
+@dataclass(frozen=True)
+class PublishedPoint:
+    """A figure that others published: for orientation, never measured here.
+
+    Attributes:
+        family: of networks.
+        name: of the network.
+        top1: ImageNet-1k top-1, percent.
+        gmacs: billions of multiply-accumulates for one image at ``image_size``.
+        image_size: side of the input, pixels.
+        source: where the figures stand.
+    """
+
+    family: str
+    name: str
+    top1: float
+    gmacs: float
+    image_size: int
+    source: str
 
 
 @dataclass(frozen=True)
@@ -88,6 +219,10 @@ class Report:
         environment: machine and versions.
         commands: what to type to measure this again.
         notes: anything else, as sentences.
+        images_digest: SHA-256 over names and labels of the pictures that accuracy was measured on.
+        layers: what each engine runs.
+        sensitivity: what quantizing each layer alone does.
+        published: figures of others, for orientation.
     """
 
     title: str
@@ -101,6 +236,10 @@ class Report:
     environment: Mapping[str, Any] = field(default_factory=dict)
     commands: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    images_digest: str | None = None
+    layers: tuple[EngineLayers, ...] = ()
+    sensitivity: Sensitivity | None = None
+    published: tuple[PublishedPoint, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, the schema version first."""
@@ -112,55 +251,16 @@ class Report:
         Raises:
             InputError: a value is NaN, infinite, or nothing JSON knows.
         """
-        try:
-            return json.dumps(self.to_json(), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-        except (ValueError, TypeError) as exc:
-            raise InputError(f"the report holds a value that JSON cannot: {exc}") from exc
+        return dump_plain(self.to_json(), "the report")
 
 
-def load_report(path: Path) -> Report:
-    """Read a ``report.json``. Keys this version does not know are ignored.
+def dump_plain(value: Mapping[str, Any], what: str) -> str:
+    """The text of a JSON file that people read too.
 
     Raises:
-        InputError: the file is missing, not JSON, of another schema, or lacks a key.
+        InputError: a value is NaN, infinite, or nothing JSON knows.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
-        if value["schema"] != SCHEMA:
-            raise InputError(
-                f"this is schema {value['schema']} of report.json, this version reads schema {SCHEMA}",
-                where=path,
-                hint="Render it with the version of resnest-edge that wrote it, or measure again.",
-            )
-        return _report(value)
-    except (OSError, ValueError, KeyError, TypeError) as exc:
-        raise InputError(
-            f"this report cannot be read ({type(exc).__name__}: {exc})",
-            where=path,
-            hint=f"Give a {JSON_NAME} that resnest-edge report wrote.",
-        ) from exc
-
-
-def _report(value: Mapping[str, Any]) -> Report:
-    rows = tuple(_row(row) for row in value["rows"])
-    if not rows:
-        raise ValueError("no rows")
-    known: dict[str, Any] = {name: value[name] for name in (field.name for field in fields(Report))}
-    lists = {name: tuple(known[name]) for name in ("benchmark", "ratios", "warnings", "commands", "notes")}
-    return Report(**{**known, **lists, "rows": rows})
-
-
-def _row(value: Mapping[str, Any]) -> Row:
-    known = {name: value[name] for name in (field.name for field in fields(Row))}
-    for name in ("top1_ci95", "drop_ci95"):
-        if known[name] is not None:
-            low, high = known[name]
-            known[name] = (low, high)
-    numbers = [number for number in known.values() if isinstance(number, float)]
-    if not all(math.isfinite(number) for number in numbers):
-        raise ValueError("a number is not finite")
-    return Row(**known)
-
-
-def _refuse_constant(text: str) -> None:
-    raise ValueError(f"{text} is not JSON")
+        return json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    except (ValueError, TypeError) as exc:
+        raise InputError(f"{what} holds a value that JSON cannot: {exc}") from exc

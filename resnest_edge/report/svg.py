@@ -41,6 +41,40 @@ def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
     return element("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=class_)
 
 
+def standalone(drawn: Markup) -> str:
+    """A picture as a file of its own, which a README or a browser shows: with its colours, light and dark."""
+    opened = str(drawn).replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+    head, end, rest = opened.partition("</title>")
+    return f"{head}{end}<style>{_STYLE}</style>{rest}\n"
+
+
+_STYLE = (
+    ".plot{font:14px system-ui,sans-serif;background:#fff}.plot text{fill:#16191d}"
+    ".plot .tick,.plot .axis,.plot .quiet{fill:#5a6472;font-size:13px}.plot .name{fill:var(--c);font-weight:650}"
+    ".grid{stroke:#dfe3e8}.zero,.frontier{stroke:#5a6472}.whisker{stroke:var(--c);stroke-width:2}"
+    ".point{fill:var(--c);stroke:#fff;stroke-width:2}.mark,.bar{fill:var(--c)}"
+    ".curve,.frontier{fill:none;stroke-width:2}.curve{stroke:var(--c)}.dashed{stroke-dasharray:5 4}"
+    ".plot{--c:#1d5fd1}.c0{--c:#6b7280}.c1{--c:#1d5fd1}.c2{--c:#bf4d0a}.c3{--c:#137a43}.c4{--c:#7a3fc4}.c5{--c:#b3176b}"
+    ".c6{--c:#0b7285}.c7{--c:#7d5a14}"
+    "@media(prefers-color-scheme:dark){.plot{background:#14171b}.plot text{fill:#e8eaed}"
+    ".plot .tick,.plot .axis,.plot .quiet{fill:#9aa4b1}.plot .name{fill:var(--c)}.grid{stroke:#30363e}"
+    ".point{stroke:#14171b}.plot{--c:#6ea8ff}"
+    ".c0{--c:#9aa4b1}.c1{--c:#6ea8ff}.c2{--c:#ff9a57}.c3{--c:#58c98a}.c4{--c:#b794f6}.c5{--c:#f47ab8}.c6{--c:#4fc3d9}"
+    ".c7{--c:#d3a94c}}"
+)
+
+
+def text_width(words: str, size: float) -> float:
+    """Room that a text takes, a little more rather than less."""
+    return _NOT_WIDE * size * len(words)
+
+
+def shortened(words: str, room: float, size: float) -> str:
+    """A name that fits into ``room``; of one too long the end stays, which tells paths and layers apart."""
+    most = max(int(room / (_NOT_WIDE * size)), 2)
+    return words if len(words) <= most else "…" + words[len(words) - most + 1 :]
+
+
 def _short(value: float | str) -> str:
     return value if isinstance(value, str) else f"{value:.2f}".rstrip("0").rstrip(".")
 
@@ -83,6 +117,44 @@ class Scale:
     def digits(self) -> int:
         """Decimals that tell the ticks apart."""
         return max(0, -math.floor(math.log10(self.step) + 1e-9))
+
+
+@dataclass(frozen=True)
+class LogScale:
+    """A logarithmic map from positive values to coordinates.
+
+    Attributes:
+        low: value at ``start``.
+        high: value at ``end``.
+        start: coordinate.
+        end: coordinate.
+    """
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    @classmethod
+    def around(cls, values: Sequence[float], start: float, end: float) -> LogScale:
+        """A scale that holds all values, with a little room on both sides."""
+        low, high = min(values), max(values)
+        room = (high / low) ** 0.04 if high > low else 2.0
+        return cls(low / room, high * room, start, end)
+
+    def __call__(self, value: float) -> float:
+        """The coordinate of a value."""
+        share = math.log(value / self.low) / math.log(self.high / self.low)
+        return self.start + share * (self.end - self.start)
+
+    def ticks(self) -> list[float]:
+        """1, 2 and 5 times the powers of ten in range; only the powers of ten where those are many."""
+        powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+        fine = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
+        inside = [value for value in fine if self.low <= value <= self.high]
+        if len(inside) <= 9:
+            return inside
+        return [10.0**power for power in powers if self.low <= 10.0**power <= self.high]
 
 
 def _round_step(rough: float) -> float:
@@ -144,7 +216,7 @@ def place_labels(
     for (x, y), label in zip(anchors, words, strict=True):
         placed.append(
             min(
-                _around(x, y, _NOT_WIDE * size * len(label), size),
+                _around(x, y, text_width(label, size), size),
                 # a label on a line can be read, one on another label cannot
                 key=lambda spot: (
                     50 * spot.box.beyond(frame)

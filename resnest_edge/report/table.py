@@ -6,7 +6,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from resnest_edge.report.schema import Report, Row
-from resnest_edge.report.words import NONE, SPACE, TARGETS, cell_words, labels, measure, number, percent
+from resnest_edge.report.words import (
+    NONE,
+    SPACE,
+    TARGETS,
+    between,
+    cell_words,
+    labels,
+    measure,
+    number,
+    percent,
+    signed,
+)
 
 
 @dataclass(frozen=True)
@@ -41,11 +52,12 @@ def table(report: Report) -> Table:
     columns: dict[str, _Column] = {
         "Top-1": _top1,
         "Top-5": lambda row: _EMPTY if row.top5 is None else Cell(percent(row.top5)),
-        "Top-1 lost, points": _drop,
+        "Top-1 change, points": _drop,
         "Agreement": _agreement,
         _latency_heading(report): _latency,
         "Speed": _speedup,
         "Best throughput": _throughput,
+        "Power": _power,
         "Size": _size,
     }
     filled = {heading: [column(row) for row in report.rows] for heading, column in columns.items()}
@@ -59,12 +71,16 @@ def _explained(reference: str, headings: set[str]) -> list[str]:
     text = []
     if "Agreement" in headings:
         text.append(f"Agreement is with {reference}; below it, the signal to noise of the logits.")
-    if "Top-1 lost, points" in headings:
-        text.append(f"Top-1 lost is against {reference}: positive is a loss, negative a gain.")
+    if "Top-1 change, points" in headings:
+        text.append(f"Top-1 change is against {reference}: negative is a loss, positive a gain.")
     if "Top-1" in headings:
         text.append(f"Below accuracies stand 95{SPACE}% intervals.")
     if "Speed" in headings:
         text.append(f"Speed is against {reference}; below it, the quartiles of the rounds.")
+    if "Best throughput" in headings:
+        text.append(f"Below throughputs stand the batch size and their 95{SPACE}% intervals.")
+    if "Power" in headings:
+        text.append("Power is at the best throughput: images for each joule; below it, the mean power.")
     if "Size" in headings:
         text.append("Size is that of the engine; below it, the most memory its process held (RSS).")
     return text
@@ -102,7 +118,7 @@ def _top1(row: Row) -> Cell:
 
 
 def _drop(row: Row) -> Cell:
-    return _EMPTY if row.drop is None else Cell(number(row.drop, 2), _range(row.drop_ci95))
+    return _EMPTY if row.drop is None else Cell(signed(-row.drop), _changes(row.drop_ci95))
 
 
 def _agreement(row: Row) -> Cell:
@@ -117,6 +133,12 @@ def _agreement(row: Row) -> Cell:
 def _size(row: Row) -> Cell:
     size = NONE if row.size_mib is None else measure(row.size_mib, "MiB")
     return Cell(size, "" if row.peak_rss_mib is None else f"RSS {measure(row.peak_rss_mib, 'MiB')}")
+
+
+def _power(row: Row) -> Cell:
+    if row.power_w is None or row.images_per_joule is None:
+        return _EMPTY
+    return Cell(measure(row.images_per_joule, "img/J"), measure(row.power_w, "W"))
 
 
 def _latency(row: Row) -> Cell:
@@ -134,8 +156,16 @@ def _speedup(row: Row) -> Cell:
 def _throughput(row: Row) -> Cell:
     if row.images_per_second is None or row.throughput_batch is None or row.throughput_streams is None:
         return _EMPTY
-    return Cell(measure(row.images_per_second, "img/s"), cell_words(row.throughput_batch, row.throughput_streams))
+    detail = cell_words(row.throughput_batch, row.throughput_streams)
+    if row.images_per_second_ci95 is not None:
+        low, high = (measure(bound, "") for bound in row.images_per_second_ci95)
+        detail += f": {between(low.strip(), high.strip())}"
+    return Cell(measure(row.images_per_second, "img/s"), detail)
+
+
+def _changes(drops: tuple[float, float] | None) -> str:
+    return "" if drops is None else between(signed(-drops[1]), signed(-drops[0]))
 
 
 def _range(bounds: tuple[float, float] | None, digits: int = 2) -> str:
-    return "" if bounds is None else f"{number(bounds[0], digits)} to {number(bounds[1], digits)}"
+    return "" if bounds is None else between(number(bounds[0], digits), number(bounds[1], digits))

@@ -38,10 +38,18 @@ def percent(value: float) -> str:
     return f"{number(value, 2)}{SPACE}%"
 
 
-def lost(value: float, digits: int = 2) -> str:
-    """A drop that cannot be misread: ``0.30 lost``, ``0.10 gained``, ``0.00``."""
-    text = number(abs(value), digits)
-    return text if float(text.replace(",", "")) == 0 else f"{text}{SPACE}{'lost' if value > 0 else 'gained'}"
+def signed(value: float, digits: int = 2) -> str:
+    """A change: ``+0.15``, ``−0.10``, ``0.00``."""
+    text = number(value, digits)
+    return text if value < 0 or float(text.replace(",", "")) == 0 else f"+{text}"
+
+
+def change_words(drop: float, interval: tuple[float, float] | None) -> str:
+    """A drop as the change it is: ``−0.10 points of top-1, 95 % interval −0.30 to +0.10``."""
+    words = f"{signed(-drop)} points of top-1"
+    if interval is None:
+        return words
+    return f"{words}, 95{SPACE}% interval {between(signed(-interval[1]), signed(-interval[0]))}"
 
 
 def labels(rows: Sequence[Row]) -> list[str]:
@@ -66,25 +74,48 @@ def headline(report: Report) -> str:
     index = subject(report)
     row, name, reference = report.rows[index], names[index], names[0]
     if row.speedup is None:
-        return f"{name} {_accuracy_clause(row)} against {reference}."
-    times = number(row.speedup["median"], 2)
-    if row.speedup["median"] < 1:
-        return f"{name} is slower than {reference}, at {times}× its speed; it {_accuracy_clause(row)}."
-    return f"{name} runs {times}× as fast as {reference} and {_accuracy_clause(row)}."
+        return f"{name} against {reference}: {_accuracy_alone(row)}; speed was not measured."
+    times, low, high = (row.speedup[key] for key in ("median", "q25", "q75"))
+    if low <= 1 <= high:
+        speed = f"is as fast as {reference} ({number(times, 2)}×)"
+    elif times < 1:
+        speed = f"is slower than {reference} ({number(times, 2)}× its speed)"
+    else:
+        speed = f"is {number(times, 2)}× faster than {reference}"
+    return f"{name} {speed}{_accuracy_clause(row)}."
 
 
 def evidence(report: Report) -> str:
-    """How sure the accuracy of the headline is; empty where there is nothing to say."""
+    """How sure the headline is, in sentences; empty where there is nothing to say."""
     row = report.rows[subject(report)]
+    return " ".join(text for text in (_speed_evidence(report, row), _accuracy_evidence(row)) if text)
+
+
+def _speed_evidence(report: Report, row: Row) -> str:
+    if row.speedup is None or row.latency_batch is None or row.latency_streams is None:
+        return ""
+    cell = (row.latency_batch, row.latency_streams)
+    found = {
+        result["bundle"]: result["images_per_second"]
+        for result in report.benchmark
+        if (result["batch"], result["streams"]) == cell
+    }
+    if not {row.bundle, report.rows[0].bundle} <= found.keys():
+        return ""
+    ours, theirs = measure(found[row.bundle], "images/s"), measure(found[report.rows[0].bundle], "images/s")
+    low, high = (number(row.speedup[key], 2) for key in ("q25", "q75"))
+    return f"At {cell_words(*cell)}: {ours} against {theirs}; half of the rounds lie between {low}× and {high}×."
+
+
+def _accuracy_evidence(row: Row) -> str:
     if row.drop_ci95 is None or row.images is None:
         return ""
     low, high = row.drop_ci95
-    interval = f"95{SPACE}% interval of the difference, on {row.images:,} images: {lost(low)} to {lost(high)}"
     if low > 0:
-        return f"{interval}. It excludes zero: the loss is real."
+        return f"On {row.images:,} images the interval excludes zero: the loss is real."
     if high < 0:
-        return f"{interval}. It excludes zero: the gain is real."
-    return f"{interval}. It includes zero: on these images the two cannot be told apart."
+        return f"On {row.images:,} images the interval excludes zero: the gain is real."
+    return f"The interval includes zero: on these {row.images:,} images the two cannot be told apart."
 
 
 def subject(report: Report) -> int:
@@ -106,13 +137,23 @@ def _alone(name: str, row: Row) -> str:
 
 def _accuracy_clause(row: Row) -> str:
     if row.drop is not None:
-        size = number(abs(row.drop), 2)
-        if float(size) == 0:
-            return "has the same top-1 accuracy"
-        return f"{'loses' if row.drop > 0 else 'gains'} {size} points of top-1 accuracy"
+        return f" at {change_words(row.drop, row.drop_ci95)}"
     if row.agreement is not None:
-        return f"names the same class on {percent(row.agreement)} of the images, which have no labels"
-    return "was not measured for accuracy"
+        return f" and names the same class on {percent(row.agreement)} of the images, which have no labels"
+    return "; accuracy was not measured"
+
+
+def _accuracy_alone(row: Row) -> str:
+    if row.drop is not None:
+        return change_words(row.drop, row.drop_ci95)
+    if row.agreement is not None:
+        return f"the same class on {percent(row.agreement)} of the images, which have no labels"
+    return "accuracy was not measured"
+
+
+def between(low: str, high: str) -> str:
+    """``−0.30 to +0.10``, on one line."""
+    return f"{low}{SPACE}to{SPACE}{high}"
 
 
 def listed(names: Sequence[str]) -> str:
@@ -163,8 +204,9 @@ def _accuracy_method(report: Report) -> list[str]:
         text.append("The interval of top-1 is Wilson's, at 95 %.")
     if any(row.drop is not None for row in counted):
         text.append(
-            f"Top-1 lost is that of {labels(report.rows)[0]} minus that of the engine, in percentage points: positive "
-            "when accuracy is lost. Its 95 % interval pairs the two answers to each image (Tango's score interval)."
+            f"Top-1 change is that of the engine minus that of {labels(report.rows)[0]}, in percentage points: "
+            "negative when accuracy is lost. Its 95 % interval pairs the two answers to each image (Tango's score "
+            "interval)."
         )
     if any(row.agreement is not None for row in counted):
         text.append(
@@ -195,7 +237,8 @@ def _speed_method(report: Report) -> list[str]:
         f"and number of streams, in an order drawn anew, after a warm-up of {given['warmup_seconds']:g} s. "
         f"{given['cores']} cores, {threads}, load average {given['load_average']:.2f} before the start, fed {fed}. "
         "Latency runs from submitting one inference to its result; throughput is all images over all the time they "
-        "took; a speed ratio is the median over rounds of the ratio within a round, with its quartiles. "
+        "took, with a 95 % interval from the rounds' spread (bootstrap); a speed ratio is the median over rounds of "
+        "the ratio within a round, with its quartiles. "
         "Memory is the most a process held, with every batch size loaded."
     )
     return [text]

@@ -56,7 +56,9 @@ def test_benchmark_and_report(cli: CommandLine, engines: Path, pictures: Path, t
         assert {"mean", "p50", "p90", "p95", "p99"} == row["latency_ms"].keys()
     ran = cli("report", engines / "fp32", engines / "int8", "--images", pictures, *quick, "--out", tmp_path / "r")
     assert ran.code == 0, ran.err
-    assert {path.name for path in (tmp_path / "r").iterdir()} == {"report.json", "report.md", "index.html"}
+    assert {"report.json", "report.md", "index.html", "pull-request.md", "results.csv"} == {
+        path.name for path in (tmp_path / "r").iterdir()
+    }
     assert "demo" in (tmp_path / "r" / "index.html").read_text(encoding="utf-8")
     assert cli("report", tmp_path / "r" / "report.json", "--out", tmp_path / "again").code == 0
     assert (tmp_path / "again" / "index.html").read_bytes() == (tmp_path / "r" / "index.html").read_bytes()

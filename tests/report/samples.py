@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from resnest_edge.measure.summary import GRID
 from resnest_edge.report import BundleFacts, Report, make_report
+from resnest_edge.report.assemble import add_parts
+from resnest_edge.report.published import EFFICIENTNETS
+from resnest_edge.report.schema import (
+    EngineLayers,
+    KindTime,
+    LayerTime,
+    PublishedPoint,
+    SensitiveLayer,
+    Sensitivity,
+)
 
 CREATED = "2026-01-05T10:12:44+00:00"
 CONDITIONS = {
@@ -30,14 +41,25 @@ def evaluation(bundle: str, top1: float | None, drop: float | None = None, **mor
 
 
 def result(bundle: str, p50: float, batch: int = 1, streams: int = 1, precision: str = "fp32") -> dict[str, Any]:
+    speed = 1000 * batch * streams / p50
     return {
         "bundle": bundle,
         "target": "openvino",
         "precision": precision,
         "batch": batch,
         "streams": streams,
+        "latency_distribution": {
+            "percents": [float(percent) for percent in GRID],
+            "milliseconds": [p50 * (0.9 + 0.002 * percent) for percent in GRID],
+        },
+        "images_per_second_ci95": [0.97 * speed, 1.02 * speed],
+        "rounds_images_per_second": [0.97 * speed, speed, 1.03 * speed],
+        "power_w": None,
+        "images_per_joule": None,
+        "power_source": None,
+        "power_reason": "no meter here",
         "latency_ms": {"mean": p50 * 1.02, "p50": p50, "p90": p50 * 1.05, "p95": p50 * 1.1, "p99": p50 * 1.2},
-        "images_per_second": 1000 * batch * streams / p50,
+        "images_per_second": speed,
         "cv": 0.011,
         "peak_rss_mib": 210.5,
         "samples": 1000,
@@ -86,6 +108,53 @@ def two_bundles() -> dict[str, Any]:
         "notes": ["Calibrated on 512 images."],
         "created": CREATED,
     }
+
+
+def layers(bundle: str, precision: str, scale: float) -> EngineLayers:
+    """An engine of 40 layers, the first of which stays in FP32."""
+    runs = ["fp32", *[precision] * 39]
+    return EngineLayers(
+        bundle,
+        1,
+        tuple(
+            LayerTime(
+                f"layer{1 + n // 10}.{n % 10}.conv", precision, runs[n], "Convolution", "jit", scale * (1 + n % 7)
+            )
+            for n in range(40)
+        ),
+        (
+            KindTime("Convolution", precision, 39, scale * 150),
+            KindTime("Convolution", "fp32", 1, scale),
+            KindTime("Reorder", "fp32", 4, None),
+        ),
+    )
+
+
+def sensitivity(count: int = 20) -> Sensitivity:
+    effects = [
+        SensitiveLayer(f"layer{n}.0.conv", 1000, 10.0 ** (-1 - n / 4), 0.01, 1.0, -0.1 * n) for n in range(count)
+    ]
+    return Sensitivity("resnest50", "openvino", 64, tuple(effects))
+
+
+def everything(**changes: Any) -> Report:
+    """Every part that a page can show."""
+    arguments = two_bundles()
+    for result_ in arguments["benchmark"]["results"]:
+        result_.update(power_w=11.5, images_per_joule=result_["images_per_second"] / 11.5, power_source="RAPL package")
+        result_.update(power_reason=None)
+    facts = [
+        BundleFacts("engines/fp32", "openvino", "fp32", "fp32", "split", 98.3, "resnest50", 224),
+        BundleFacts("engines/int8", "openvino", "int8", "int8", "split", 26.1, "resnest50", 224),
+    ]
+    parts: dict[str, Any] = {
+        "layers": [layers("engines/fp32", "fp32", 0.4), layers("engines/int8", "int8", 0.1)],
+        "sensitivity": sensitivity(),
+        "published": (PublishedPoint("ResNeSt", "resnest50", 81.03, 5.4, 224, "README"), *EFFICIENTNETS),
+        "images_digest": "ab" * 32,
+    }
+    given = {name: changes.pop(name) for name in list(changes) if name in parts}
+    return add_parts(make_report(**{**arguments, "bundles": facts, **changes}), **{**parts, **given})
 
 
 def two(**changes: Any) -> Report:

@@ -7,13 +7,17 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from resnest_edge.report import Report, render_html
-from tests.report.samples import many, two, unlabelled
+from resnest_edge.report.comparison import compare_reports
+from resnest_edge.report.comparison_pages import render_comparison_html
+from resnest_edge.report.gates import parse_gates
+from tests.report.samples import everything, many, two, unlabelled
 
 # Frames the page at one width, then measures it from outside: the page itself holds no script.
 PROBE = """<!doctype html><body style="margin:0">
@@ -37,6 +41,9 @@ onload = () => {{
   const style = page.defaultView.getComputedStyle(page.body);
   document.querySelector('#found').textContent = JSON.stringify({{
     overflow: page.documentElement.scrollWidth - page.documentElement.clientWidth,
+    curves: page.querySelectorAll('path.curve').length, layers: page.querySelectorAll('rect.layer > title').length,
+    published: page.querySelectorAll('.published').length,
+    wide: [...page.querySelectorAll('.scroll')].some(box => box.scrollWidth > box.clientWidth + 1),
     points: page.querySelectorAll('circle.point').length, bars: page.querySelectorAll('rect.bar').length,
     rows: page.querySelectorAll('tbody tr').length, ground: style.backgroundColor, ink: style.color,
     heading: page.querySelector('h1').textContent, overlaps, outside, small,
@@ -60,14 +67,19 @@ def render(browser: str, folder: Path, page: str, *flags: str) -> tuple[str, str
     command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
     command += ["--no-first-run", "--disable-sync", "--disable-dev-shm-usage", f"--user-data-dir={folder / 'profile'}"]
     command += ["--host-resolver-rules=MAP * ~NOTFOUND", "--window-size=1400,900", "--enable-logging=stderr"]
-    command += [*flags, "--virtual-time-budget=2000", "--dump-dom", path.as_uri()]
+    command += [*flags, "--virtual-time-budget=2000", path.as_uri()]
+    command += [] if any(flag.startswith("--print") for flag in flags) else ["--dump-dom"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout, done.stderr
 
 
 def probe(browser: str, folder: Path, report: Report, width: int, *flags: str) -> dict[str, Any]:
-    page = PROBE.format(width=width, page=html.escape(render_html(report), quote=True))
+    return probe_page(browser, folder, render_html(report), width, *flags)
+
+
+def probe_page(browser: str, folder: Path, text: str, width: int, *flags: str) -> dict[str, Any]:
+    page = PROBE.format(width=width, page=html.escape(text, quote=True))
     dom, log = render(browser, folder, page, *flags)
     assert "CONSOLE" not in log, log
     found = re.search(r'<pre id="found">(.*?)</pre>', dom, re.DOTALL)
@@ -80,9 +92,37 @@ def probe(browser: str, folder: Path, report: Report, width: int, *flags: str) -
 def test_the_page_fits_and_its_labels_are_legible(browser: str, tmp_path: Path, width: int) -> None:
     found = probe(browser, tmp_path, two(demo=True), width)
     assert found["overflow"] <= 0
-    assert (found["points"], found["bars"], found["rows"]) == (2, 4, 2)
+    assert (found["points"], found["bars"], found["rows"]) == (2, 8, 2)
     assert (found["overlaps"], found["outside"], found["small"]) == ([], [], [])
-    assert found["heading"].startswith("INT8 runs 2.50× as fast as FP32")
+    assert found["heading"].startswith("INT8 is 2.50× faster than FP32 at −0.10 points of top-1")
+
+
+@pytest.mark.parametrize("width", [360, 900, 1280])
+def test_every_part_of_the_page_fits(browser: str, tmp_path: Path, width: int) -> None:
+    found = probe(browser, tmp_path, everything(), width)
+    assert found["overflow"] == 0
+    assert not found["wide"] or width == 900  # between telephone and desk, the widest table scrolls in its own box
+    assert (found["overlaps"], found["outside"], found["small"]) == ([], [], [])
+    # two distributions and two throughputs; both engines' layers; one ResNeSt and eight EfficientNets
+    assert (found["curves"], found["layers"], found["published"]) == (4, 80, 9)
+    assert found["points"] == 2
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_a_comparison_fits(browser: str, tmp_path: Path, width: int) -> None:
+    report = everything()
+    worse = replace(report, rows=(report.rows[0], replace(report.rows[1], top1=80.0, size_mib=90.0)))
+    text = render_comparison_html(compare_reports(report, worse, parse_gates("drop>0.3,latency>5%")))
+    found = probe_page(browser, tmp_path, text, width)
+    assert (found["overflow"], found["wide"], found["rows"]) == (0, False, 7)
+    assert found["heading"] == "Of 6 checks, 1 failed."
+
+
+def test_the_page_prints(browser: str, tmp_path: Path) -> None:
+    paper = tmp_path / "page.pdf"
+    render(browser, tmp_path, render_html(everything()), f"--print-to-pdf={paper}")
+    assert paper.read_bytes().startswith(b"%PDF")
+    assert 2 <= len(re.findall(rb"/Type /Page\b", paper.read_bytes())) <= 6
 
 
 def test_eight_close_engines_are_all_named(browser: str, tmp_path: Path) -> None:
@@ -93,7 +133,7 @@ def test_eight_close_engines_are_all_named(browser: str, tmp_path: Path) -> None
 
 def test_a_report_without_labels_has_bars_and_no_points(browser: str, tmp_path: Path) -> None:
     found = probe(browser, tmp_path, unlabelled(), 1280)
-    assert (found["points"], found["bars"], found["rows"]) == (0, 4, 2)
+    assert (found["points"], found["bars"], found["rows"]) == (0, 8, 2)
 
 
 def test_the_page_follows_the_readers_dark_or_light(browser: str, tmp_path: Path) -> None:

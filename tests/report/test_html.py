@@ -11,7 +11,7 @@ import resnest_edge.report
 from resnest_edge.report import Report, render_html
 from resnest_edge.report.plots import COLOURS
 from resnest_edge.report.words import headline
-from tests.report.samples import many, two, unlabelled
+from tests.report.samples import everything, many, two, unlabelled
 
 CSS = (Path(resnest_edge.report.__file__).parent / "templates" / "report.css").read_text(encoding="utf-8")
 VOID = {"meta", "link", "br"}
@@ -43,7 +43,8 @@ class Page(HTMLParser):
 
 
 @pytest.mark.parametrize(
-    "report", [two(), two(demo=True), many(10), unlabelled(), two(evaluations=(), benchmark=None, commands=())]
+    "report",
+    [two(), everything(), two(demo=True), many(10), unlabelled(), two(evaluations=(), benchmark=None, commands=())],
 )
 def test_the_page_is_whole_and_needs_nothing_else(report: Report) -> None:
     text = render_html(report)

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import Markup
 
-from resnest_edge.report.plots import AccuracyPlot, accuracy_plot, frontier_words, latency_plots, pareto
+from resnest_edge.report.plots import AccuracyPlot, accuracy_plot, frontier_words, pareto
+from resnest_edge.report.speed_plots import latency_plots
 from resnest_edge.report.svg import Box, Scale, element, place_labels
 from tests.report.samples import many, two, unlabelled
 
@@ -65,7 +66,8 @@ def test_labels_do_not_cover_each_other_while_there_is_room() -> None:
 def test_every_engine_is_a_point_with_its_interval_and_its_number() -> None:
     picture = parsed(accuracy_plot(many(6)))
     assert len(having(picture, "point")) == 6
-    assert len(having(picture, "whisker")) == 3 * 5  # the reference has no interval
+    # six intervals of throughput, and five of accuracy: the reference has none against itself
+    assert len(having(picture, "whisker")) == 3 * 6 + 3 * 5
     assert len(having(picture, "number")) == 6
     points = [(float(node.get("cx", "")), float(node.get("cy", ""))) for node in having(picture, "point")]
     # each engine is faster, further right, and loses more, further down
@@ -88,12 +90,16 @@ def test_names_that_do_not_fit_become_numbers_with_a_key() -> None:
 def test_intervals_are_drawn_to_scale() -> None:
     picture = parsed(accuracy_plot(two()))
     (ref, point) = having(picture, "point")
-    bar = having(picture, "whisker")[0]
-    low, y, high, zero = (float(v or "") for v in (bar.get("y1"), point.get("cy"), bar.get("y2"), ref.get("cy")))
-    assert low < zero < y < high  # from 0.3 gained, above, to 0.5 lost, below
-    assert (y - low, high - y) == pytest.approx(
-        (0.4 / 0.1 * (y - zero),) * 2, rel=0.01
-    )  # coordinates have two decimals
+    bars = [{key: float(node.get(key, "")) for key in ("x1", "x2", "y1", "y2")} for node in having(picture, "whisker")]
+    x, y, zero = (float(value or "") for value in (point.get("cx"), point.get("cy"), ref.get("cy")))
+    (upright,) = (bar for bar in bars if bar["x1"] == bar["x2"] == x)
+    top, bottom = sorted((upright["y1"], upright["y2"]))
+    assert top < zero < y < bottom  # from 0.3 gained, above, to 0.5 lost, below
+    # coordinates have two decimals
+    assert (y - top, bottom - y) == pytest.approx((0.4 / 0.1 * (y - zero),) * 2, rel=0.01)
+    (flat,) = (bar for bar in bars if bar["y1"] == bar["y2"] == y and bar["x1"] < x < bar["x2"])
+    # 80 images a second lie between 77.6 and 81.6, and the axis begins at zero
+    assert (x - flat["x1"]) / (flat["x2"] - x) == pytest.approx(2.4 / 1.6, rel=0.01)
 
 
 def test_the_frontier_steps_down_to_the_left_of_each_engine() -> None:

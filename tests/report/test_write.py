@@ -10,7 +10,7 @@ from resnest_edge.errors import InputError, OutputError
 from resnest_edge.report import load_report, render_html, render_markdown, write_report
 from tests.report.samples import two
 
-NAMES = ["index.html", "report.json", "report.md"]
+NAMES = ["index.html", "pull-request.md", "report.json", "report.md", "results.csv"]
 
 
 def test_the_pages_are_functions_of_the_json(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_nothing_is_overwritten_without_force(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["index.html"]
     (tmp_path / "other.txt").write_text("kept")
     write_report(two(), tmp_path, force=True)
-    assert sorted(os.listdir(tmp_path)) == ["index.html", "other.txt", "report.json", "report.md"]
+    assert sorted(os.listdir(tmp_path)) == sorted([*NAMES, "other.txt"])
     assert (tmp_path / "index.html").read_text(encoding="utf-8") == render_html(two())
 
 
