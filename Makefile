@@ -9,7 +9,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := export,cpu,rtx,camera,dev
+EXTRAS := export,cpu,rtx,camera,sign,dev
 CORE_VENV := .venv-core
 PIP := -m pip --disable-pip-version-check -qq
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from resnest_edge import environment
 from resnest_edge.bundle import Manifest, is_bundle, open_bundle, write_bundle
 from resnest_edge.errors import BundleDamagedError, BundleError, BundleMisfitError
+from resnest_edge.manifest import encode_manifest
 from resnest_edge.spec import BatchRange, Form, GraphInfo, InputFormat, Precision, Preprocessing, QdqStyle, Target
 
 INFO = GraphInfo(
@@ -56,7 +57,7 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     path = folder / "manifest.json"
     value = json.loads(path.read_text(encoding="utf-8"))
     change(value)
-    path.write_text(json.dumps(value), encoding="utf-8")
+    path.write_bytes(encode_manifest(value))  # sealed again, as whoever tampers with it would
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -129,14 +130,21 @@ def test_no_mutation_of_a_manifest_ends_in_another_error(tmp_path: Path, data: s
         make(folder)
         (tmp_path / "original").write_bytes((folder / "manifest.json").read_bytes())
     value = json.loads((tmp_path / "original").read_text(encoding="utf-8"))
-    junk = st.one_of(st.none(), st.integers(), st.text(), st.floats(), st.lists(st.integers()), st.booleans())
+    junk = st.one_of(
+        st.none(),
+        st.integers(),
+        st.text(),
+        st.floats(allow_nan=False, allow_infinity=False),
+        st.lists(st.integers()),
+        st.booleans(),
+    )
     place = value
     key = data.draw(st.sampled_from(sorted(place)))
     while isinstance(place[key], dict) and place[key] and data.draw(st.booleans()):
         place = place[key]
         key = data.draw(st.sampled_from(sorted(place)))
     place[key] = data.draw(junk)
-    (folder / "manifest.json").write_text(json.dumps(value), encoding="utf-8")
+    (folder / "manifest.json").write_bytes(encode_manifest(value))
     with contextlib.suppress(BundleError):  # any other error, of ours or of Python's, fails the test
         open_bundle(folder)
 

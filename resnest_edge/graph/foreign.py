@@ -54,7 +54,9 @@ def adopt_classifier(model: ir.Model) -> Classifier:
     _cut_softmax(graph)
     classes = _check_output(graph.outputs[0])
     _rename(graph, inputs[0])
-    return Classifier(_to_opset(model), image_size, classes, batch)
+    core = _to_opset(model)
+    _name_nodes(core.graph)  # last: the conversion adds nodes without names
+    return Classifier(core, image_size, classes, batch)
 
 
 def _check_input(value: ir.Value) -> tuple[int | None, int | None]:
@@ -98,6 +100,9 @@ def _rename(graph: ir.Graph, images: ir.Value) -> None:
         if value.name != name and name in taken:
             raise GraphError(f"a tensor inside the model is called {name!r} already", hint="Rename it and try again.")
         value.name = name
+
+
+def _name_nodes(graph: ir.Graph) -> None:
     counts: Counter[str] = Counter()
     for node in graph:
         if not node.name:

@@ -35,6 +35,21 @@ DTYPES = {
 }
 
 
+# What onnx and onnx_ir raise on a model that is none, as fuzzing found.
+_UNREADABLE = (
+    DecodeError,
+    onnx.checker.ValidationError,
+    SerdeError,
+    AttributeError,
+    LookupError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
 def load_graph(path: Path) -> ir.Model:
     """Read and check an ONNX file.
 
@@ -47,7 +62,7 @@ def load_graph(path: Path) -> ir.Model:
         proto = onnx.load(path)
         onnx.checker.check_model(proto)
         return ir.from_proto(proto)
-    except (DecodeError, onnx.checker.ValidationError, SerdeError, OSError, ValueError, TypeError, KeyError) as exc:
+    except _UNREADABLE as exc:
         raise GraphError(f"this is not a usable ONNX model ({first_line(exc)})", where=path) from exc
 
 
