@@ -9,6 +9,7 @@ manifest.sig                                          in a signed bundle: Ed2551
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -164,9 +165,13 @@ def _read_manifest(path: Path, data: bytes) -> Manifest:
 
 
 def _verify(path: Path, expected: str) -> None:
-    if not path.is_file() or path.is_symlink():
+    if not os.path.isfile(path) or os.path.islink(path):
         raise BundleDamagedError("the manifest lists this file and it is not here", where=path, hint="Build it again.")
-    if sha256_file(path) != expected:
+    try:
+        digest = sha256_file(path)
+    except OSError as exc:
+        raise BundleDamagedError(f"the file cannot be read ({exc.strerror or exc})", where=path) from exc
+    if digest != expected:
         raise BundleDamagedError(
             "the file's bytes differ from the manifest", where=path, hint="Copy the bundle again, or build it again."
         )

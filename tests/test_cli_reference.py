@@ -8,7 +8,7 @@ import pytest
 
 from scripts import cli_reference
 
-VERBS = "doctor models export calibrate build evaluate benchmark sensitivity inspect report package"
+VERBS = "doctor models export calibrate build evaluate benchmark sensitivity inspect report package keygen sign verify"
 COMMANDS = {context.command_path: context for context in cli_reference.contexts()}
 
 

@@ -14,10 +14,13 @@ from resnest_edge.cli import (
     evaluate,
     export,
     inspect,
+    keygen,
     models,
     package,
     report,
     sensitivity,
+    sign,
+    verify,
 )
 
 app = typer.Typer(
@@ -47,5 +50,20 @@ def _root(
     """From a ResNeSt checkpoint to an engine whose speed and accuracy were measured."""
 
 
-for module in (doctor, models, export, calibrate, build, evaluate, benchmark, sensitivity, inspect, report, package):
+for module in (
+    doctor,
+    models,
+    export,
+    calibrate,
+    build,
+    evaluate,
+    benchmark,
+    sensitivity,
+    inspect,
+    report,
+    package,
+    keygen,
+    sign,
+    verify,
+):
     app.command(name=module.__name__.rpartition(".")[2])(module.command)

@@ -34,6 +34,7 @@ def command(
     seconds: benchmark.Seconds = 1.0,
     warmup: benchmark.Warmup = 1.0,
     skip_bad: options.SkipBad = False,
+    trust: options.Trust = None,
     force: options.Force = False,
     json: options.Json = False,
 ) -> None:
@@ -61,6 +62,7 @@ def command(
         title=title,
         command=typed_command(),
         skip_bad=skip_bad,
+        trust=trust,
         force=force,
     )
     with progress_bars() as progress:

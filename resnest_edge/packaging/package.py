@@ -38,7 +38,9 @@ class Package:
         }
 
 
-def package(path: Path, consumer: Consumer, out: Path | None = None, *, force: bool = False) -> Package:
+def package(
+    path: Path, consumer: Consumer, out: Path | None = None, *, force: bool = False, trust: Path | None = None
+) -> Package:
     """Write the package of one bundle, whole or not at all.
 
     Args:
@@ -46,13 +48,14 @@ def package(path: Path, consumer: Consumer, out: Path | None = None, *, force: b
         consumer: what the package is for.
         out: the folder to write; ``BUNDLE-CONSUMER`` beside the bundle if not given.
         force: replace what is there.
+        trust: a public key that must have signed the bundle.
 
     Raises:
         BundleError: the bundle is damaged or does not fit this machine.
         UsageError: the consumer cannot use this bundle; the message says which one it can.
         OutputError: ``out`` exists, or cannot be written.
     """
-    bundle = open_bundle(path)
+    bundle = open_bundle(path, trust=trust)
     target = out or path.resolve().with_name(f"{path.resolve().name}-{consumer}")
     with new_folder(target, force=force) as folder:
         text = _WRITERS[consumer](bundle, folder)

@@ -37,6 +37,7 @@ class BuildRequest:
     scales: Path | None = None
     weight_bits: int | None = None
     skip_bad: bool = False
+    trust: Path | None = None
     out: Path | None = None
     force: bool = False
     command: str | None = None

@@ -40,6 +40,7 @@ class ReportRequest:
         notes: sentences to add.
         skip_bad: leave damaged pictures out and name them.
         force: replace pages that are there.
+        trust: a public key that must have signed every bundle.
     """
 
     paths: tuple[Path, ...]
@@ -51,6 +52,7 @@ class ReportRequest:
     notes: tuple[str, ...] = ()
     skip_bad: bool = False
     force: bool = False
+    trust: Path | None = None
 
 
 def report(request: ReportRequest, progress: Progress = silent) -> tuple[Report, tuple[Path, ...]]:
@@ -67,7 +69,7 @@ def report(request: ReportRequest, progress: Progress = silent) -> tuple[Report,
         again = load_report(request.paths[0])
         return again, write_report(again, request.out, force=request.force)
     refuse_existing(request.out / JSON_NAME, force=request.force)
-    bundles = [open_bundle(path) for path in request.paths]
+    bundles = [open_bundle(path, trust=request.trust) for path in request.paths]
     if len({bundle.path for bundle in bundles}) < len(bundles):
         raise UsageError("name each bundle once")
     if len({bundle.manifest.info.num_classes for bundle in bundles}) > 1:
