@@ -66,6 +66,10 @@ test: setup ## Run the tests that need no GPU and no patience
 test-full: setup ## Run every test that needs no GPU
 	$(BIN)/python -m pytest -m "not gpu"
 
+.PHONY: fuzz
+fuzz: setup ## Fuzz the readers of files with 100,000 inputs; the log is reports/fuzz.log
+	$(BIN)/python -W error -m tests.fuzz --inputs 100000 | tee reports/fuzz.log
+
 GPU ?= here
 GPU_ARGS ?=
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from resnest_edge.errors import BundleUntrustedError, InputError, UnavailableError
 from resnest_edge.files import read_regular, refuse_existing, write_atomically
@@ -113,7 +113,7 @@ def _private_key(path: Path) -> Ed25519PrivateKey:
         raise InputError(what, where=path, hint=hint) from exc
     if not isinstance(key, ed25519.Ed25519PrivateKey):
         raise InputError("this private key is not of the kind Ed25519", where=path, hint=f"{_MAKE_KEY}.")
-    return key
+    return cast("Ed25519PrivateKey", key)
 
 
 def _public_key(path: Path) -> Ed25519PublicKey:
@@ -129,7 +129,7 @@ def _public_key(path: Path) -> Ed25519PublicKey:
         raise InputError("this is no public key in PEM form", where=path, hint=f"{_MAKE_KEY}.") from exc
     if not isinstance(key, ed25519.Ed25519PublicKey):
         raise InputError("this public key is not of the kind Ed25519", where=path, hint=f"{_MAKE_KEY}.")
-    return key
+    return cast("Ed25519PublicKey", key)
 
 
 def _read(path: Path) -> bytes:

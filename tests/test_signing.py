@@ -22,7 +22,6 @@ from resnest_edge.bundle import SIGNATURE, open_bundle, sign_bundle
 from resnest_edge.errors import BundleDamagedError, BundleUntrustedError, InputError, OutputError, UnavailableError
 from resnest_edge.manifest import encode_manifest
 from resnest_edge.signing import fingerprint, generate_keys
-from tests.cli.conftest import cli  # noqa: F401 - a fixture
 from tests.support.bundles import write_hollow
 from tests.support.cli import CommandLine
 
@@ -237,7 +236,7 @@ def test_every_command_that_loads_asks_for_the_signature(
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
-def test_from_a_key_to_a_verified_bundle(cli: CommandLine, tmp_path: Path) -> None:  # noqa: F811
+def test_from_a_key_to_a_verified_bundle(cli: CommandLine, tmp_path: Path) -> None:
     folder = write_hollow(tmp_path / "b")
     made = json.loads(cli("keygen", tmp_path / "my key", "--json").out)
     assert json.loads(cli("verify", folder, "--json").out)["signed"] is False

@@ -37,7 +37,7 @@ TEXTS = (
 NUMBERS = (0, 1, -1, 2, 7, 8, 255, 65536, 2**31 - 1, 2**31, -(2**31), 2**63 - 1, 2**63, 10**40)
 FLOATS = (0.0, -0.0, 0.5, -1.5, 1e-320, 1e308, -1e308, 1e-7)
 BEYOND = (float("nan"), float("inf"), float("-inf"))
-OTHERS = (None, True, False, [], {}, [[]], [None], {"": 0}, [1, 2, 3])
+OTHERS: tuple[Any, ...] = (None, True, False, [], {}, [[]], [None], {"": 0}, [1, 2, 3])
 
 
 def junk(random: Random) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from resnest_edge.bundle import Manifest, write_bundle
@@ -22,22 +23,24 @@ INFO = GraphInfo(
 LABELS = ("tench", "spaniel dog", "église")
 
 
+MANIFEST = Manifest(
+    info=INFO,
+    preprocessing=Preprocessing(32, 36),
+    target=Target.OPENVINO,
+    engine="engine.xml",
+    precision_run=Precision.INT8,
+    runtime="1.0",
+    calibration={"method": "mse", "images": 5, "images_digest": "0"},
+    layers={"stem.conv1": "int8"},
+    parents={"checkpoint": "abc"},
+    command="resnest-edge build",
+)
+
+
 def write_hollow(folder: Path, info: GraphInfo = INFO, target: Target = Target.OPENVINO) -> Path:
     """Write one of three classes into a folder that is not there yet."""
     folder.mkdir(parents=True)
     (folder / "model.onnx").write_bytes(b"graph")
     (folder / "engine.xml").write_bytes(b"engine")
-    manifest = Manifest(
-        info=info,
-        preprocessing=Preprocessing(32, 36),
-        target=target,
-        engine="engine.xml",
-        precision_run=Precision.INT8,
-        runtime="1.0",
-        calibration={"method": "mse", "images": 5, "images_digest": "0"},
-        layers={"stem.conv1": "int8"},
-        parents={"checkpoint": "abc"},
-        command="resnest-edge build",
-    )
-    write_bundle(folder, manifest, LABELS)
+    write_bundle(folder, replace(MANIFEST, info=info, target=target), LABELS)
     return folder
