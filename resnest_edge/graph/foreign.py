@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+import numpy as np
 import onnx_ir as ir
 from onnx.version_converter import ConvertError, convert_version
 
 from resnest_edge.errors import GraphError
 from resnest_edge.graph.model import INPUT, IR_VERSION, LOGITS, OPSET, first_line
 
+_FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE)
 _STANDARD = ("", "ai.onnx")
 
 
@@ -55,6 +57,7 @@ def adopt_classifier(model: ir.Model) -> Classifier:
     classes = _check_output(graph.outputs[0])
     _rename(graph, inputs[0])
     core = _to_opset(model)
+    _refuse_nan(core.graph)
     _name_nodes(core.graph)  # last: the conversion adds nodes without names
     return Classifier(core, image_size, classes, batch)
 
@@ -108,6 +111,17 @@ def _name_nodes(graph: ir.Graph) -> None:
         if not node.name:
             counts[node.op_type] += 1
             node.name = f"{node.op_type}.{counts[node.op_type]}"
+
+
+def _refuse_nan(graph: ir.Graph) -> None:
+    for value in graph.initializers.values():
+        if value.const_value is not None and value.const_value.dtype in _FLOATS:
+            try:
+                bad = bool(np.isnan(value.const_value.numpy()).any())
+            except (ValueError, TypeError, LookupError, RuntimeError, OSError, BufferError) as exc:
+                raise GraphError(f"the constant {value.name} cannot be read ({first_line(exc)})") from exc
+            if bad:
+                raise GraphError(f"the constant {value.name} holds a NaN", hint="Its training run diverged.")
 
 
 def _to_opset(model: ir.Model) -> ir.Model:

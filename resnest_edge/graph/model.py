@@ -25,6 +25,7 @@ INPUT = "images"
 LOGITS = "logits"
 PROBABILITIES = "probabilities"
 OPSET = 20
+_MAX_BYTES = (1 << 31) - 1  # of a Protocol Buffers message
 OPSET_BF16 = 22
 IR_VERSION = 10
 
@@ -58,6 +59,8 @@ def load_graph(path: Path) -> ir.Model:
     """
     if not path.is_file():
         raise GraphError("there is no such ONNX file", where=path)
+    if path.stat().st_size > _MAX_BYTES:
+        raise GraphError("this file is larger than an ONNX model can be (2 GiB)", where=path)
     try:
         proto = onnx.load(path)
         onnx.checker.check_model(proto)

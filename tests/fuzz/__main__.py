@@ -93,7 +93,7 @@ def _parent(name: str, inputs: int, seed: int) -> str:
     started = perf_counter()
     with tempfile.TemporaryDirectory(prefix="resnest-edge-fuzz-") as scratch:
         command = [sys.executable, "-X", "faulthandler", "-m", "tests.fuzz", "--child", scratch, "--reader", name]
-        command += ["--inputs", str(inputs * 3 // 2), "--seed", str(seed)]
+        command += ["--inputs", str(2 * inputs), "--seed", str(seed)]
         ran = subprocess.run(command, capture_output=True, text=True, check=False)
         if ran.returncode != 0:
             last = Path(scratch, "last").read_text(encoding="ascii")

@@ -51,9 +51,9 @@ def alike(value: Any, random: Random) -> Any:
     if isinstance(value, bool) or value is None:
         return random.choice((True, False, None))
     if isinstance(value, int):
-        return random.choice(NUMBERS) if random.random() < 0.5 else value + random.choice((-1, 1, 1000))
+        return random.choice(NUMBERS) if random.random() < 0.4 else value + random.randrange(-1000, 1000)
     if isinstance(value, float):
-        return random.choice(FLOATS) if random.random() < 0.5 else value * random.choice((-1.0, 0.0, 1e30))
+        return random.choice(FLOATS) if random.random() < 0.4 else value * random.choice((-1.0, 1e30, random.random()))
     if isinstance(value, str):
         return text_like(value, random)
     return copy.deepcopy(value)
@@ -72,7 +72,7 @@ def text_like(text: str, random: Random) -> str:
 def mutate_json(value: Any, random: Random) -> Any:
     """A copy with one to three changes anywhere in it: values of the same kind mostly, keys dropped, renamed, moved."""
     value = copy.deepcopy(value)
-    for _ in range(random.choice((1, 1, 2, 3))):
+    for _ in range(random.choice((1, 2, 3, 4))):
         _change(random.choice(_holders(value) or [[]]), random)
     return value
 

@@ -148,16 +148,17 @@ def test_a_build_killed_after_any_time(tmp_path: Path, pictures: Path) -> None:
     command += ["--target", "openvino", "--calib-images", "10", "--out", str(out), "--force"]
     started = time.perf_counter()
     subprocess.run(command, capture_output=True, cwd=ROOT, check=True)
-    took = time.perf_counter() - started
-    killed = 0
-    for share in range(1, 17):
+    took, killed = time.perf_counter() - started, 0
+    for share in range(1, 13):
+        started = time.perf_counter()
         child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT)
         try:
-            child.wait(took * share / 16)
+            assert child.wait(took * share / 13) == 0
+            took = min(took, time.perf_counter() - started)  # the machine is less busy than it was
         except subprocess.TimeoutExpired:
             child.kill()
             killed += child.wait() == -signal.SIGKILL
         open_bundle(out)  # with --force, the old one or the new one stands there at every moment
-    assert killed > 8
+    assert killed >= 3
     subprocess.run(command, capture_output=True, cwd=ROOT, check=True)
     assert names(out.parent) == ["cam"]
