@@ -133,6 +133,13 @@ def output_error(path: Path, exc: OSError) -> OutputError:
     return OutputError(f"cannot be written ({exc.strerror or exc})", where=path, hint="Choose another --out.")
 
 
+def write_failure(folder: Path, reason: str) -> OSError:
+    """What the system would have said where a library, failing to write into ``folder``, gives only its own reason."""
+    room = os.statvfs(folder)
+    full = room.f_bavail * room.f_frsize < _CHUNK
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) if full else OSError(errno.EIO, reason)
+
+
 def _partial(path: Path, make: Callable[[str | None, str, Path], tuple[int, str]]) -> tuple[int, str]:
     """Make something under a temporary name, locked: its open handle and its name."""
     prefix = f".{path.name}.partial-"

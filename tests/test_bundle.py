@@ -116,6 +116,18 @@ def test_no_mutation_of_a_manifest_ends_in_another_error(tmp_path: Path, data: s
         open_bundle(folder)
 
 
+def test_a_changed_manifest_is_refused(tmp_path: Path) -> None:
+    """Not only by what the change breaks: a plausible value differs from the manifest's own digest."""
+    path = write_hollow(tmp_path / "b") / "manifest.json"
+    before = path.read_text(encoding="utf-8")
+    assert before.count('"resize": 36') == 1
+    path.write_text(before.replace('"resize": 36', '"resize": 37'), encoding="utf-8")
+    with pytest.raises(BundleDamagedError, match="its own digest differs"):
+        open_bundle(tmp_path / "b")
+    path.write_text(json.dumps(json.loads(before)), encoding="utf-8")  # laid out anew it is the same manifest
+    open_bundle(tmp_path / "b")
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000])
 def test_what_is_no_manifest_is_said_to_be_none(tmp_path: Path, content: bytes) -> None:
     folder = write_hollow(tmp_path / "b")

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from resnest_edge import environment
 from resnest_edge.backends.base import Backend, BuildOptions, BuiltEngine, Outputs, Session, SessionOptions, check_batch
 from resnest_edge.errors import BundleMisfitError, GraphError, UnavailableError, UsageError
+from resnest_edge.files import output_error, write_failure
 from resnest_edge.quantize.placement import Placement
 from resnest_edge.spec import GraphInfo, Precision, QdqStyle, Target
 
@@ -65,7 +66,10 @@ class OpenVINOBackend(Backend):
             compiled = core.compile_model(model, "CPU", _config(info, SessionOptions()))
         except RuntimeError as exc:
             raise GraphError(f"OpenVINO cannot build this graph ({_reason(exc)})", where=graph) from exc
-        ov.save_model(model, out / ENGINE_FILES[0], compress_to_fp16=False)
+        try:
+            ov.save_model(model, out / ENGINE_FILES[0], compress_to_fp16=False)
+        except RuntimeError as exc:
+            raise output_error(out, write_failure(out, _reason(exc))) from exc
         layers = _matrix_precisions(compiled)
         run = PRECISIONS[layers.most_common(1)[0][0]] if layers else info.float_type
         return BuiltEngine(ENGINE_FILES, run, {"matrix_layers": dict(sorted(layers.items()))})

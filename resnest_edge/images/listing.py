@@ -18,6 +18,7 @@ _TITLE = "# resnest-edge image list 1"
 _COLUMNS = "# name\tlabel\tsha256"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MAX_CLASSES = 1_000_000
+_MAX_DIGITS = 18  # of a label; Python refuses to read numbers of thousands
 _MAX_BYTES = 1 << 30
 
 
@@ -173,7 +174,7 @@ def _fields(line: str, where: str) -> tuple[str, str, str]:
 def _label(text: str, where: str) -> int | None:
     if not text:
         return None
-    if not _is_number(text) or int(text) >= _MAX_CLASSES:
+    if not _is_number(text) or len(text) > _MAX_DIGITS or int(text) >= _MAX_CLASSES:
         raise ImageError(
             f"the label {text!r} is not a class index", where=where, hint=f"Use 0 to {_MAX_CLASSES - 1}, or no label."
         )

@@ -47,7 +47,6 @@ Refuse = Callable[..., Ran]
 def refused(cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Refuse:
     """Calls a command that must end with an exit code, one message, and the disk as it was."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
 
     def call(code: int, *arguments: object) -> Ran:
         before = snapshot(tmp_path)
