@@ -89,6 +89,10 @@ wheel: ## Build the wheel into dist/
 	@$(call new_venv,$(CORE_VENV))
 	$(CORE_VENV)/bin/python $(PIP) wheel --no-deps --wheel-dir dist .
 
+.PHONY: wheel-test
+wheel-test: ## Install the wheel into an empty environment (PYTHON=python3.12 chooses) and run the demo there
+	@PYTHON="$(PYTHON)" scripts/wheel_test.sh
+
 .PHONY: clean
 clean: ## Remove what the targets above made, except the environments
 	rm -rf build dist reports/demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -18,6 +18,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="package")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo model's FP32 graph in a bundle without engine, for OpenVINO."""
+    for extra in ("torch", "onnx", "openvino"):
+        pytest.importorskip(extra)
     from resnest_edge.pipeline.export import export
     from resnest_edge.pipeline.plan import BuildRequest
     from resnest_edge.spec import Precision, Target
