@@ -9,7 +9,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := export,cpu,rtx,camera,ray,dev
+EXTRAS := export,cpu,rtx,camera,ray,sign,dev
 CORE_VENV := .venv-core
 PIP := -m pip --disable-pip-version-check -qq
 
@@ -68,6 +68,10 @@ test: setup ## Run the tests that need no GPU and no patience
 test-full: setup ## Run every test that needs no GPU
 	$(BIN)/python -m pytest -m "not gpu"
 
+.PHONY: fuzz
+fuzz: setup ## Fuzz the readers of files with 100,000 inputs; the log is reports/fuzz.log
+	$(BIN)/python -W error -m tests.fuzz --inputs 100000 | tee reports/fuzz.log
+
 GPU ?= here
 GPU_ARGS ?=
 
@@ -95,6 +99,10 @@ test-core: ## Install without extras into .venv-core (PYTHON=python3.13 chooses)
 wheel: ## Build the wheel into dist/
 	@$(call new_venv,$(CORE_VENV))
 	$(CORE_VENV)/bin/python $(PIP) wheel --no-deps --wheel-dir dist .
+
+.PHONY: wheel-test
+wheel-test: ## Install the wheel into an empty environment (PYTHON=python3.12 chooses) and run the demo there
+	@PYTHON="$(PYTHON)" scripts/wheel_test.sh
 
 .PHONY: clean
 clean: ## Remove what the targets above made, except the environments

@@ -4,130 +4,41 @@ engine.xml, engine.bin | engine.onnx | engine.plan    the engine (none in a bund
 model.onnx                                            the typed graph
 labels.txt                                            one class name a line, in class order
 manifest.json                                         everything else, with the SHA-256 of every file above
+manifest.sig                                          in a signed bundle: Ed25519 over the bytes of manifest.json
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from resnest_edge import environment
+from resnest_edge import environment, signing
+from resnest_edge.class_names import decode_names, encode_names
 from resnest_edge.errors import BundleDamagedError, BundleMisfitError, InputError
-from resnest_edge.files import sha256_file, write_atomically
-from resnest_edge.spec import GraphInfo, InputFormat, Precision, Preprocessing, Target, TensorSpec
+from resnest_edge.files import read_regular, refuse_existing, sha256_file, write_atomically
+from resnest_edge.manifest import Manifest, decode_manifest, encode_manifest
+from resnest_edge.spec import Precision, Target
 
-SCHEMA = 1
+__all__ = [
+    "LABELS",
+    "MANIFEST",
+    "MAX_MANIFEST_BYTES",
+    "MODEL",
+    "SIGNATURE",
+    "Bundle",
+    "Manifest",
+    "is_bundle",
+    "open_bundle",
+    "sign_bundle",
+    "write_bundle",
+]
+
 MANIFEST = "manifest.json"
 MODEL = "model.onnx"
 LABELS = "labels.txt"
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What a bundle says of itself.
-
-    Attributes:
-        info: the typed graph.
-        preprocessing: how pictures become its input.
-        target: the runtime it is for.
-        engine: name of the file to load, or None when the bundle was only exported.
-        precision_run: the precision the engine really runs in, read back from the runtime.
-        runtime: version of the runtime that built the engine.
-        machine: the machine that built it (:func:`resnest_edge.environment.describe`).
-        calibration: method, image count and digests, for INT8.
-        layers: precision of every weighted layer of the graph.
-        details: the runtime's own account of the build.
-        parents: digests of what this was made from: checkpoint, exported bundle.
-        command: what was typed to make it.
-        files: SHA-256 of every other file of the bundle.
-    """
-
-    info: GraphInfo
-    preprocessing: Preprocessing
-    target: Target
-    engine: str | None = None
-    precision_run: Precision | None = None
-    runtime: str | None = None
-    machine: Mapping[str, Any] = field(default_factory=dict)
-    calibration: Mapping[str, Any] | None = None
-    layers: Mapping[str, str] = field(default_factory=dict)
-    details: Mapping[str, Any] = field(default_factory=dict)
-    parents: Mapping[str, str] = field(default_factory=dict)
-    command: str | None = None
-    files: Mapping[str, str] = field(default_factory=dict)
-
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """The one input: frames, already resized and cropped."""
-        side, batch = self.info.image_size, self._batch()
-        if self.info.input_format is InputFormat.UINT8_NHWC:
-            return (TensorSpec("images", "uint8", (batch, side, side, 3), "NHWC RGB, 0 to 255"),)
-        return (TensorSpec("images", "float32", (batch, 3, side, side), "NCHW RGB, 0 to 255"),)
-
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """Logits and probabilities."""
-        shape = (self._batch(), self.info.num_classes)
-        return tuple(TensorSpec(name, "float32", shape, "NC") for name in ("logits", "probabilities"))
-
-    def _batch(self) -> int | str:
-        return self.info.batch.minimum if self.info.batch.fixed else "batch"
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, in the order a reader wants them."""
-        return {
-            "schema": SCHEMA,
-            "variant": self.info.name,
-            "target": self.target.value,
-            "runtime": self.runtime,
-            "precision": {
-                "asked": self.info.precision.value,
-                "run": self.precision_run.value if self.precision_run else None,
-            },
-            "graph": self.info.to_json(),
-            "inputs": [_tensor_json(spec) for spec in self.inputs()],
-            "outputs": [_tensor_json(spec) for spec in self.outputs()],
-            "preprocessing": self.preprocessing.to_json(),
-            "calibration": self.calibration,
-            "engine": self.engine,
-            "layers": dict(self.layers),
-            "details": dict(self.details),
-            "machine": dict(self.machine),
-            "parents": dict(self.parents),
-            "command": self.command,
-            "files": dict(self.files),
-        }
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Manifest:
-        """Inverse of :meth:`to_json`.
-
-        Raises:
-            InputError: a key is missing or a value is out of range.
-        """
-        try:
-            run, files = value["precision"]["run"], {str(k): str(v) for k, v in value["files"].items()}
-            engine = value["engine"]
-            if any(not _plain_name(name) for name in files) or (engine is not None and engine not in files):
-                raise InputError("a file name in the manifest points outside the bundle or is not listed")
-            return cls(
-                info=GraphInfo.from_json(value["graph"]),
-                preprocessing=Preprocessing.from_json(value["preprocessing"]),
-                target=Target(value["target"]),
-                engine=engine,
-                precision_run=Precision(run) if run else None,
-                runtime=value["runtime"],
-                machine=dict(value["machine"]),
-                calibration=None if value["calibration"] is None else dict(value["calibration"]),
-                layers=dict(value["layers"]),
-                details=dict(value["details"]),
-                parents=dict(value["parents"]),
-                command=value["command"],
-                files=files,
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as exc:
-            raise InputError(f"{type(exc).__name__}: {exc}") from exc
+SIGNATURE = "manifest.sig"
+MAX_MANIFEST_BYTES = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -170,30 +81,42 @@ def write_bundle(folder: Path, manifest: Manifest, labels: tuple[str, ...]) -> M
     Returns:
         The manifest with ``files`` filled in.
     """
-    write_atomically(folder / LABELS, ("\n".join(labels) + "\n").encode())
+    write_atomically(folder / LABELS, encode_names(labels))
     names = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != MANIFEST)
     complete = Manifest(**{**vars(manifest), "files": {name: sha256_file(folder / name) for name in names}})
-    write_atomically(folder / MANIFEST, (json.dumps(complete.to_json(), indent=1) + "\n").encode())
+    write_atomically(folder / MANIFEST, encode_manifest(complete.to_json()))
     return complete
 
 
-def open_bundle(path: Path) -> Bundle:
+def open_bundle(path: Path, *, trust: Path | None = None) -> Bundle:
     """Read a bundle, verify every file against the manifest, and check that it fits this machine.
+
+    Args:
+        path: the bundle's folder.
+        trust: a public key that must have signed the manifest; None asks for no signature.
 
     Raises:
         BundleDamagedError: no bundle, an unreadable manifest, or a file that is missing or changed.
+        BundleUntrustedError: not signed, or not by the key that ``trust`` belongs to.
         BundleMisfitError: built for a CPU that this one is not.
     """
-    manifest = _read_manifest(path)
-    for name, expected in manifest.files.items():
-        _verify(path / name, expected)
-    if not {MODEL, LABELS} <= set(manifest.files):
-        raise BundleDamagedError(f"the manifest does not list {MODEL} and {LABELS}", where=path)
-    labels = tuple((path / LABELS).read_text(encoding="utf-8").splitlines())
-    if len(labels) != manifest.info.num_classes:
-        raise BundleDamagedError(f"{len(labels)} labels for {manifest.info.num_classes} classes", where=path)
-    _check_fit(path, manifest)
-    return Bundle(path, manifest, labels)
+    return _open(path, _manifest_bytes(path), trust)
+
+
+def sign_bundle(path: Path, key: Path, *, force: bool) -> Bundle:
+    """Verify a bundle and sign its manifest, and with it the SHA-256 of every file.
+
+    Raises:
+        BundleError: as :func:`open_bundle`: what is damaged is not signed.
+        InputError: no private key.
+        OutputError: the bundle is signed already and ``force`` is not given, or cannot be written to.
+    """
+    data = _manifest_bytes(path)
+    bundle = _open(path, data, None)
+    signature = signing.sign(data, key)
+    refuse_existing(path / SIGNATURE, force=force)
+    write_atomically(path / SIGNATURE, signature)
+    return bundle
 
 
 def is_bundle(path: Path) -> bool:
@@ -201,31 +124,54 @@ def is_bundle(path: Path) -> bool:
     return (path / MANIFEST).is_file()
 
 
-def _read_manifest(path: Path) -> Manifest:
+def _open(path: Path, data: bytes, trust: Path | None) -> Bundle:
+    if trust is not None:
+        signing.verify(data, path / SIGNATURE, trust)
+    manifest = _read_manifest(path, data)
+    for name, expected in manifest.files.items():
+        _verify(path / name, expected)
+    if not {MODEL, LABELS} <= set(manifest.files):
+        raise BundleDamagedError(f"the manifest does not list {MODEL} and {LABELS}", where=path)
+    labels = _read_labels(path)
+    if len(labels) != manifest.info.num_classes:
+        raise BundleDamagedError(f"{len(labels)} labels for {manifest.info.num_classes} classes", where=path)
+    _check_fit(path, manifest)
+    return Bundle(path, manifest, labels)
+
+
+def _read_labels(path: Path) -> tuple[str, ...]:
+    try:
+        return decode_names((path / LABELS).read_bytes())
+    except InputError as exc:
+        raise BundleDamagedError(exc.what, where=path / LABELS, hint="Build it again.") from exc
+
+
+def _manifest_bytes(path: Path) -> bytes:
     hint = "A bundle is a folder that `resnest-edge build` or `export` wrote."
-    if not path.is_dir():
-        raise BundleDamagedError("there is no bundle here", where=path, hint=hint)
     try:
-        value = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-    except FileNotFoundError as exc:
-        raise BundleDamagedError(f"there is no {MANIFEST} in this folder", where=path, hint=hint) from exc
-    except (OSError, ValueError, RecursionError) as exc:
+        return read_regular(path / MANIFEST, MAX_MANIFEST_BYTES)
+    except (FileNotFoundError, NotADirectoryError) as exc:
+        what = f"there is no {MANIFEST} in this folder" if path.is_dir() else "there is no bundle here"
+        raise BundleDamagedError(what, where=path, hint=hint) from exc
+    except (OSError, ValueError) as exc:
         raise BundleDamagedError(f"{MANIFEST} cannot be read ({exc})", where=path, hint="Build it again.") from exc
-    if not isinstance(value, dict) or value.get("schema") != SCHEMA:
-        found = value.get("schema") if isinstance(value, dict) else None
-        raise BundleDamagedError(
-            f"manifest schema {found!r} is not {SCHEMA}", where=path, hint="Build it again with this version."
-        )
+
+
+def _read_manifest(path: Path, data: bytes) -> Manifest:
     try:
-        return Manifest.from_json(value)
-    except (InputError, RecursionError) as exc:
-        raise BundleDamagedError(f"{MANIFEST} is damaged ({exc})", where=path, hint="Build it again.") from exc
+        return decode_manifest(data)
+    except InputError as exc:
+        raise BundleDamagedError(f"{MANIFEST} is damaged: {exc.what}", where=path, hint=exc.hint) from exc
 
 
 def _verify(path: Path, expected: str) -> None:
-    if not path.is_file() or path.is_symlink():
+    if not os.path.isfile(path) or os.path.islink(path):
         raise BundleDamagedError("the manifest lists this file and it is not here", where=path, hint="Build it again.")
-    if sha256_file(path) != expected:
+    try:
+        digest = sha256_file(path)
+    except OSError as exc:
+        raise BundleDamagedError(f"the file cannot be read ({exc.strerror or exc})", where=path) from exc
+    if digest != expected:
         raise BundleDamagedError(
             "the file's bytes differ from the manifest", where=path, hint="Copy the bundle again, or build it again."
         )
@@ -241,11 +187,3 @@ def _check_fit(path: Path, manifest: Manifest) -> None:
             where=path,
             hint="Build it again on this machine; it will use 7-bit weights.",
         )
-
-
-def _plain_name(name: str) -> bool:
-    return bool(name) and name not in (".", "..") and Path(name).name == name and "\\" not in name and "\0" not in name
-
-
-def _tensor_json(spec: TensorSpec) -> dict[str, Any]:
-    return {"name": spec.name, "dtype": spec.dtype, "shape": list(spec.shape), "layout": spec.layout}

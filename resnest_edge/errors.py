@@ -14,6 +14,7 @@
     ├── UnavailableError              3  a runtime, device or download that is not here
     └── BundleError                   4  an engine bundle
         ├── BundleDamagedError        4  bytes differ from the manifest
+        ├── BundleUntrustedError      4  not signed by the trusted key
         └── BundleMisfitError         4  whole, but built for something else
 
 Every error says what was wrong, where, and what to do next. Library exceptions are mapped once, at the
@@ -111,6 +112,10 @@ class BundleError(ResnestEdgeError):
 
 class BundleDamagedError(BundleError):
     """A bundle's bytes differ from its manifest, or the manifest cannot be read."""
+
+
+class BundleUntrustedError(BundleError):
+    """A bundle is not signed, or not by the key that was trusted."""
 
 
 class BundleMisfitError(BundleError):

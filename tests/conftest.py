@@ -1,4 +1,4 @@
-"""What every test shares: where photographs are, a cache of its own, and runs without the extras (``--core``)."""
+"""What tests share: a command line, where photographs are, a cache of its own, runs without extras (``--core``)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,19 @@ import hypothesis
 import pytest
 
 from tests.extras import EXTRAS
+from tests.support.cli import CommandLine
 
 _ROOT = Path(__file__).resolve().parent.parent
 
 hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> CommandLine:
+    """The command line, to call in this process."""
+    return CommandLine(monkeypatch, capfd)
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 EXTRAS = frozenset(
     {
         "av",
+        "cryptography",
         "cuda",
         "jsonschema",
         "google",  # protobuf, which onnx brings

@@ -13,54 +13,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from resnest_edge import environment
-from resnest_edge.bundle import Manifest, is_bundle, open_bundle, write_bundle
+from resnest_edge.bundle import Manifest, is_bundle, open_bundle
 from resnest_edge.errors import BundleDamagedError, BundleError, BundleMisfitError
-from resnest_edge.spec import BatchRange, Form, GraphInfo, InputFormat, Precision, Preprocessing, QdqStyle, Target
-
-INFO = GraphInfo(
-    name="resnest50",
-    precision=Precision.INT8,
-    float_type=Precision.FP32,
-    style=QdqStyle.CPU,
-    weight_bits=7,
-    input_format=InputFormat.UINT8_NHWC,
-    batch=BatchRange(1, 4, 8),
-    image_size=32,
-    num_classes=3,
-    form=Form.SPLIT,
-)
-LABELS = ("tench", "spaniel dog", "église")
-
-
-def make(folder: Path, info: GraphInfo = INFO, target: Target = Target.OPENVINO) -> Path:
-    folder.mkdir()
-    (folder / "model.onnx").write_bytes(b"graph")
-    (folder / "engine.xml").write_bytes(b"engine")
-    manifest = Manifest(
-        info=info,
-        preprocessing=Preprocessing(32, 36),
-        target=target,
-        engine="engine.xml",
-        precision_run=Precision.INT8,
-        runtime="1.0",
-        calibration={"method": "mse", "images": 5, "images_digest": "0"},
-        layers={"stem.conv1": "int8"},
-        parents={"checkpoint": "abc"},
-        command="resnest-edge build",
-    )
-    write_bundle(folder, manifest, LABELS)
-    return folder
+from resnest_edge.manifest import encode_manifest
+from resnest_edge.spec import GraphInfo, Preprocessing, Target
+from tests.support.bundles import INFO, LABELS, write_hollow
 
 
 def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     path = folder / "manifest.json"
     value = json.loads(path.read_text(encoding="utf-8"))
     change(value)
-    path.write_text(json.dumps(value), encoding="utf-8")
+    path.write_bytes(encode_manifest(value))  # sealed again, as whoever tampers with it would
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
-    bundle = open_bundle(make(tmp_path / "b"))
+    bundle = open_bundle(write_hollow(tmp_path / "b"))
     assert bundle.labels == LABELS
     assert bundle.manifest.info == INFO and bundle.manifest.preprocessing == Preprocessing(32, 36)
     assert set(bundle.manifest.files) == {"model.onnx", "engine.xml", "labels.txt"}
@@ -72,7 +40,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["model.onnx", "engine.xml", "labels.txt"])
 def test_a_changed_or_missing_file_is_named(tmp_path: Path, name: str) -> None:
-    folder = make(tmp_path / "b")
+    folder = write_hollow(tmp_path / "b")
     path = folder / name
     path.write_bytes(path.read_bytes() + b" ")
     with pytest.raises(BundleDamagedError, match=f"{name}.*differ"):
@@ -83,7 +51,7 @@ def test_a_changed_or_missing_file_is_named(tmp_path: Path, name: str) -> None:
 
 
 def test_a_link_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
-    folder = make(tmp_path / "b")
+    folder = write_hollow(tmp_path / "b")
     (folder / "engine.xml").rename(tmp_path / "engine.xml")
     (folder / "engine.xml").symlink_to(tmp_path / "engine.xml")
     with pytest.raises(BundleDamagedError, match="not here"):
@@ -92,7 +60,7 @@ def test_a_link_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["../outside", "/etc/hostname", "a/b", "..", "", "a\\b"])
 def test_no_path_leaves_the_folder(tmp_path: Path, name: str) -> None:
-    folder = make(tmp_path / "b")
+    folder = write_hollow(tmp_path / "b")
     edit(folder, lambda value: value["files"].update({name: "0" * 64}))
     with pytest.raises(BundleDamagedError, match="outside"):
         open_bundle(folder)
@@ -115,7 +83,7 @@ def test_no_path_leaves_the_folder(tmp_path: Path, name: str) -> None:
     ],
 )
 def test_a_damaged_manifest_is_refused(tmp_path: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    folder = make(tmp_path / "b")
+    folder = write_hollow(tmp_path / "b")
     edit(folder, change)
     with pytest.raises(BundleDamagedError):
         open_bundle(folder)
@@ -126,24 +94,43 @@ def test_a_damaged_manifest_is_refused(tmp_path: Path, change: Callable[[dict[st
 def test_no_mutation_of_a_manifest_ends_in_another_error(tmp_path: Path, data: st.DataObject) -> None:
     folder = tmp_path / "b"
     if not folder.exists():
-        make(folder)
+        write_hollow(folder)
         (tmp_path / "original").write_bytes((folder / "manifest.json").read_bytes())
     value = json.loads((tmp_path / "original").read_text(encoding="utf-8"))
-    junk = st.one_of(st.none(), st.integers(), st.text(), st.floats(), st.lists(st.integers()), st.booleans())
+    junk = st.one_of(
+        st.none(),
+        st.integers(),
+        st.text(),
+        st.floats(allow_nan=False, allow_infinity=False),
+        st.lists(st.integers()),
+        st.booleans(),
+    )
     place = value
     key = data.draw(st.sampled_from(sorted(place)))
     while isinstance(place[key], dict) and place[key] and data.draw(st.booleans()):
         place = place[key]
         key = data.draw(st.sampled_from(sorted(place)))
     place[key] = data.draw(junk)
-    (folder / "manifest.json").write_text(json.dumps(value), encoding="utf-8")
+    (folder / "manifest.json").write_bytes(encode_manifest(value))
     with contextlib.suppress(BundleError):  # any other error, of ours or of Python's, fails the test
         open_bundle(folder)
 
 
+def test_a_changed_manifest_is_refused(tmp_path: Path) -> None:
+    """Not only by what the change breaks: a plausible value differs from the manifest's own digest."""
+    path = write_hollow(tmp_path / "b") / "manifest.json"
+    before = path.read_text(encoding="utf-8")
+    assert before.count('"resize": 36') == 1
+    path.write_text(before.replace('"resize": 36', '"resize": 37'), encoding="utf-8")
+    with pytest.raises(BundleDamagedError, match="its own digest differs"):
+        open_bundle(tmp_path / "b")
+    path.write_text(json.dumps(json.loads(before)), encoding="utf-8")  # laid out anew it is the same manifest
+    open_bundle(tmp_path / "b")
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000])
 def test_what_is_no_manifest_is_said_to_be_none(tmp_path: Path, content: bytes) -> None:
-    folder = make(tmp_path / "b")
+    folder = write_hollow(tmp_path / "b")
     (folder / "manifest.json").write_bytes(content)
     with pytest.raises(BundleDamagedError):
         open_bundle(folder)
@@ -151,17 +138,17 @@ def test_what_is_no_manifest_is_said_to_be_none(tmp_path: Path, content: bytes) 
 
 def test_eight_bit_weights_do_not_fit_a_cpu_without_vnni(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     eight = GraphInfo(**{**vars(INFO), "weight_bits": 8})
-    folder = make(tmp_path / "b", eight)
+    folder = write_hollow(tmp_path / "b", eight)
     monkeypatch.setattr(environment, "has_safe_int8_products", lambda: False)
     with pytest.raises(BundleMisfitError, match="VNNI"):
         open_bundle(folder)
-    open_bundle(make(tmp_path / "rtx", eight, Target.TENSORRT_RTX))
+    open_bundle(write_hollow(tmp_path / "rtx", eight, Target.TENSORRT_RTX))
     monkeypatch.setattr(environment, "has_safe_int8_products", lambda: True)
     open_bundle(folder)
 
 
 def test_a_bundle_that_was_only_exported_says_how_to_build_it(tmp_path: Path) -> None:
-    folder = make(tmp_path / "b")
+    folder = write_hollow(tmp_path / "b")
     edit(folder, lambda value: value.update(engine=None))
     with pytest.raises(BundleMisfitError, match="resnest-edge build"):
         _ = open_bundle(folder).engine

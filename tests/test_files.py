@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from resnest_edge import files
 from resnest_edge.errors import OutputError
 from resnest_edge.files import new_folder, output_error, refuse_existing, sha256_file, write_atomically
 
@@ -198,6 +199,7 @@ def test_force_puts_the_old_folder_back_when_the_swap_fails(tmp_path: Path, monk
             full_disk()
         rename(source, target)
 
+    monkeypatch.setattr(files, "_exchange", lambda *_: False)  # a file system that cannot swap two names
     monkeypatch.setattr(os, "rename", second_fails)
     with pytest.raises(OutputError, match="disk is full"):
         fill(path, force=True, end=lambda: None)

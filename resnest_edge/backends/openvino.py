@@ -18,6 +18,7 @@ import numpy.typing as npt
 from resnest_edge import environment
 from resnest_edge.backends.base import Backend, BuildOptions, BuiltEngine, Outputs, Session, SessionOptions, check_batch
 from resnest_edge.errors import BundleMisfitError, GraphError, UnavailableError, UsageError
+from resnest_edge.files import output_error, write_failure
 from resnest_edge.quantize.placement import POOLS, WEIGHTED, Placement
 from resnest_edge.spec import GraphInfo, Precision, QdqStyle, Target
 
@@ -72,10 +73,14 @@ class OpenVINOBackend(Backend):
         ov = _openvino()
         core = ov.Core()
         try:
-            ov.save_model(core.read_model(graph), out / ENGINE_FILES[0], compress_to_fp16=False)
+            model = core.read_model(graph)
             compiled = core.compile_model(_read(core, graph), "CPU", _config(info, SessionOptions()))
         except RuntimeError as exc:
             raise GraphError(f"OpenVINO cannot build this graph ({_reason(exc)})", where=graph) from exc
+        try:
+            ov.save_model(model, out / ENGINE_FILES[0], compress_to_fp16=False)
+        except RuntimeError as exc:
+            raise output_error(out, write_failure(out, _reason(exc))) from exc
         layers = _matrix_precisions(compiled)
         run = PRECISIONS[layers.most_common(1)[0][0]] if layers else info.float_type
         return BuiltEngine(ENGINE_FILES, run, {"matrix_layers": dict(sorted(layers.items()))})

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from resnest_edge.errors import ScalesError
-from resnest_edge.files import write_atomically
+from resnest_edge.files import read_regular, write_atomically
 from resnest_edge.spec import QdqStyle
 
 SCHEMA = 2
+_MAX_BYTES = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Scales:
             ScalesError: the file is missing, not JSON, of another schema, or holds impossible ranges.
         """
         try:
-            value = json.loads(path.read_text(encoding="utf-8"))
+            value = json.loads(read_regular(path, _MAX_BYTES).decode("utf-8"))
             if value["schema"] != SCHEMA:
                 raise ScalesError(f"schema {value['schema']} is not {SCHEMA}", where=path, hint="Calibrate again.")
             if int(value["images"]) < 1:

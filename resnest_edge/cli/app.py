@@ -14,12 +14,15 @@ from resnest_edge.cli import (
     evaluate,
     export,
     inspect,
+    keygen,
     models,
     package,
     report,
     run,
     sensitivity,
+    sign,
     sweep,
+    verify,
 )
 
 app = typer.Typer(
@@ -63,5 +66,8 @@ for module in (
     report,
     run,
     package,
+    keygen,
+    sign,
+    verify,
 ):
     app.command(name=module.__name__.rpartition(".")[2])(module.command)

@@ -35,6 +35,7 @@ def command(
     images: Annotated[
         str | None, typer.Option("--images", metavar="DIR|LIST", help="Images to feed; noise if not given.")
     ] = None,
+    trust: options.Trust = None,
     json: options.Json = False,
 ) -> None:
     """Measure latency and throughput of engines side by side, interleaved in one run.
@@ -55,7 +56,7 @@ def command(
         warmup=warmup,
     )
     with progress_bars() as progress:
-        measured = benchmark_paths(bundles, plan, images=images, progress=progress)
+        measured = benchmark_paths(bundles, plan, images=images, trust=trust, progress=progress)
     for text in measured.warnings:
         warn(text)
     value = measured.to_json()

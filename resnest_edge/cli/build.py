@@ -55,6 +55,7 @@ def command(
     dla_core: options.DlaCore = None,
     refittable: options.Refittable = False,
     stripped: options.Stripped = False,
+    trust: options.Trust = None,
     out: options.Out = None,
     force: options.Force = False,
     json: options.Json = False,

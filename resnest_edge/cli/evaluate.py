@@ -20,6 +20,7 @@ def command(
         Path | None, typer.Option("--reference", metavar="BUNDLE", help="An engine to compare with, usually FP32.")
     ] = None,
     skip_bad: options.SkipBad = False,
+    trust: options.Trust = None,
     json: options.Json = False,
 ) -> None:
     """Measure an engine's accuracy, and what it lost against another.
@@ -31,7 +32,7 @@ def command(
     from resnest_edge.pipeline.evaluation import evaluate_paths
 
     with progress_bars() as progress:
-        result = evaluate_paths(bundle, reference, images, skip_bad=skip_bad, progress=progress)
+        result = evaluate_paths(bundle, reference, images, skip_bad=skip_bad, trust=trust, progress=progress)
     if result.skipped:
         warn(f"{len(result.skipped)} bad images were left out: {', '.join(result.skipped[:5])}")
     value: dict[str, Any] = result.accuracy.to_json(str(bundle))

@@ -13,6 +13,7 @@ from resnest_edge.cli.console import note, number, print_json, print_table, warn
 
 def command(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle to open.")],
+    trust: options.Trust = None,
     json: options.Json = False,
 ) -> None:
     """Show what a bundle is, and the precision each of its layers really runs in.
@@ -23,7 +24,7 @@ def command(
     """
     from resnest_edge.pipeline.inspection import inspect_path, summarise
 
-    found = inspect_path(bundle)
+    found = inspect_path(bundle, trust=trust)
     if found.reason is not None:
         note(f"What the layers run in is not shown: {found.reason}")
     for text in found.warnings:

@@ -17,6 +17,10 @@ ENGINE = "Engine"
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what stands at --out already.")]
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where to write; engines/NAME if not given.")]
+Trust = Annotated[
+    Path | None,
+    typer.Option("--trust", metavar="PUBLIC_KEY", help="Refuse a bundle that the holder of this key did not sign."),
+]
 SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Leave damaged images out and name them, instead of failing.")
 ]

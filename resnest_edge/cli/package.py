@@ -19,6 +19,7 @@ def command(
         Path | None, typer.Option("--out", metavar="DIR", help="Where to write; BUNDLE-PROGRAM if not given.")
     ] = None,
     force: options.Force = False,
+    trust: options.Trust = None,
     json: options.Json = False,
 ) -> None:
     """Lay a bundle out as DeepStream, a model server or an ONNX Runtime program takes it.
@@ -29,7 +30,7 @@ def command(
     """
     from resnest_edge.packaging.package import package
 
-    made = package(bundle, consumer, out, force=force)
+    made = package(bundle, consumer, out, force=force, trust=trust)
     if json:
         print_json(made.to_json())
         return

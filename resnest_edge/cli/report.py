@@ -67,6 +67,7 @@ def command(
         typer.Option("--published", help="Show figures published of ResNeSt and EfficientNet, in grey and apart."),
     ] = False,
     skip_bad: options.SkipBad = False,
+    trust: options.Trust = None,
     force: options.Force = False,
     json: options.Json = False,
 ) -> None:
@@ -102,6 +103,7 @@ def command(
         title=title,
         command=typed_command(),
         skip_bad=skip_bad,
+        trust=trust,
         force=force,
         layers=layers,
         sensitivity=sensitivity,

@@ -27,6 +27,7 @@ _SAME = (
     "scales",
     "weight_bits",
     "skip_bad",
+    "trust",
     "out",
     "force",
 )

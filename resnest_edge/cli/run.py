@@ -111,6 +111,7 @@ def command(
         float | None,
         typer.Option("--duration", metavar="SECONDS", min=0.01, help="Length of the run.", rich_help_panel=LIMITS),
     ] = None,
+    trust: options.Trust = None,
     json: options.Json = False,
 ) -> None:
     """Classify what cameras, videos and folders show, with one engine for all of them.
@@ -135,6 +136,7 @@ def command(
         smoothing=smoothing,
         batch=batch,
         threads=threads,
+        trust=trust,
         options=StreamOptions(
             queue=queue, window_ms=window, capture=policy, duration=duration, strict_sinks=stop_on_sink_error
         ),

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+import numpy as np
 import onnx_ir as ir
 from onnx.version_converter import ConvertError, convert_version
 
 from resnest_edge.errors import GraphError
 from resnest_edge.graph.model import INPUT, IR_VERSION, LOGITS, OPSET, first_line
 
+_FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE)
 _STANDARD = ("", "ai.onnx")
 
 
@@ -54,7 +56,10 @@ def adopt_classifier(model: ir.Model) -> Classifier:
     _cut_softmax(graph)
     classes = _check_output(graph.outputs[0])
     _rename(graph, inputs[0])
-    return Classifier(_to_opset(model), image_size, classes, batch)
+    core = _to_opset(model)
+    _refuse_nan(core.graph)
+    _name_nodes(core.graph)  # last: the conversion adds nodes without names
+    return Classifier(core, image_size, classes, batch)
 
 
 def _check_input(value: ir.Value) -> tuple[int | None, int | None]:
@@ -98,11 +103,25 @@ def _rename(graph: ir.Graph, images: ir.Value) -> None:
         if value.name != name and name in taken:
             raise GraphError(f"a tensor inside the model is called {name!r} already", hint="Rename it and try again.")
         value.name = name
+
+
+def _name_nodes(graph: ir.Graph) -> None:
     counts: Counter[str] = Counter()
     for node in graph:
         if not node.name:
             counts[node.op_type] += 1
             node.name = f"{node.op_type}.{counts[node.op_type]}"
+
+
+def _refuse_nan(graph: ir.Graph) -> None:
+    for value in graph.initializers.values():
+        if value.const_value is not None and value.const_value.dtype in _FLOATS:
+            try:
+                bad = bool(np.isnan(value.const_value.numpy()).any())
+            except (ValueError, TypeError, LookupError, RuntimeError, OSError, BufferError) as exc:
+                raise GraphError(f"the constant {value.name} cannot be read ({first_line(exc)})") from exc
+            if bad:
+                raise GraphError(f"the constant {value.name} holds a NaN", hint="Its training run diverged.")
 
 
 def _to_opset(model: ir.Model) -> ir.Model:

@@ -25,6 +25,7 @@ INPUT = "images"
 LOGITS = "logits"
 PROBABILITIES = "probabilities"
 OPSET = 20
+_MAX_BYTES = (1 << 31) - 1  # of a Protocol Buffers message
 OPSET_BF16 = 22
 IR_VERSION = 10
 
@@ -35,6 +36,21 @@ DTYPES = {
 }
 
 
+# What onnx and onnx_ir raise on a model that is none, as fuzzing found.
+_UNREADABLE = (
+    DecodeError,
+    onnx.checker.ValidationError,
+    SerdeError,
+    AttributeError,
+    LookupError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
 def load_graph(path: Path) -> ir.Model:
     """Read and check an ONNX file.
 
@@ -43,11 +59,13 @@ def load_graph(path: Path) -> ir.Model:
     """
     if not path.is_file():
         raise GraphError("there is no such ONNX file", where=path)
+    if path.stat().st_size > _MAX_BYTES:
+        raise GraphError("this file is larger than an ONNX model can be (2 GiB)", where=path)
     try:
         proto = onnx.load(path)
         onnx.checker.check_model(proto)
         return ir.from_proto(proto)
-    except (DecodeError, onnx.checker.ValidationError, SerdeError, OSError, ValueError, TypeError, KeyError) as exc:
+    except _UNREADABLE as exc:
         raise GraphError(f"this is not a usable ONNX model ({first_line(exc)})", where=path) from exc
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from resnest_edge.errors import ImageError
-from resnest_edge.files import refuse_existing, write_atomically
+from resnest_edge.files import read_regular, refuse_existing, write_atomically
 from resnest_edge.images.base import ImageSet
 from resnest_edge.images.labels import class_indices
 from resnest_edge.images.sets import ImageFiles, Subset
@@ -18,6 +18,8 @@ _TITLE = "# resnest-edge image list 1"
 _COLUMNS = "# name\tlabel\tsha256"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MAX_CLASSES = 1_000_000
+_MAX_DIGITS = 18  # of a label; Python refuses to read numbers of thousands
+_MAX_BYTES = 1 << 30
 
 
 @dataclass
@@ -122,7 +124,7 @@ def _start(listing: _Listing, path: Path, root: str | Path | None) -> Path:
 
 def _parse(path: Path) -> _Listing:
     try:
-        text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
+        text = read_regular(path, _MAX_BYTES).decode("utf-8-sig", "surrogateescape")
     except OSError as exc:
         raise ImageError(f"the list cannot be read: {exc.strerror}", where=path) from exc
     lines = [line.removesuffix("\r") for line in text.split("\n")]
@@ -172,7 +174,7 @@ def _fields(line: str, where: str) -> tuple[str, str, str]:
 def _label(text: str, where: str) -> int | None:
     if not text:
         return None
-    if not _is_number(text) or int(text) >= _MAX_CLASSES:
+    if not _is_number(text) or len(text) > _MAX_DIGITS or int(text) >= _MAX_CLASSES:
         raise ImageError(
             f"the label {text!r} is not a class index", where=where, hint=f"Use 0 to {_MAX_CLASSES - 1}, or no label."
         )

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPMessage, HTTPResponse
@@ -19,7 +18,7 @@ from urllib.request import HTTPRedirectHandler, OpenerDirector, Request, build_o
 from platformdirs import user_cache_dir
 
 from resnest_edge.errors import CheckpointError, OutputError, UnavailableError, UsageError
-from resnest_edge.files import sha256_file, write_atomically
+from resnest_edge.files import partial_file, sha256_file, write_atomically
 from resnest_edge.models.variants import Download, Variant
 
 CACHE_VARIABLE = "RESNEST_EDGE_CACHE"
@@ -129,25 +128,23 @@ def _silent(received: int, total: int | None) -> None:
 
 
 def _receive(url: str, path: Path, expected: str | None, timeout: float, on_progress: Progress) -> str:
-    """Download to a temporary name, verify, rename; the file's SHA-256."""
+    """Download under a temporary name, which becomes the final one once verified; the file's SHA-256."""
     redirects = _Redirects()
-    with _response(url, path, timeout, build_opener(redirects)) as response, _temporary(path) as (stream, temporary):
+    with (
+        _response(url, path, timeout, build_opener(redirects)) as response,
+        _writing(path),
+        partial_file(path) as stream,
+    ):
         digest = hashlib.sha256()
         received, total = 0, _length(response)
         while chunk := _read(response, url, path):
-            with _writing(path):
-                stream.write(chunk)
+            stream.write(chunk)
             digest.update(chunk)
             received += len(chunk)
             on_progress(received, total)
         if total is not None and received != total:
             raise _unavailable(url, path, f"the download ended after {received} of {total} bytes")
         _verify(url, digest.hexdigest(), expected or redirects.stated or _stated(response.headers))
-        with _writing(path):
-            stream.flush()
-            os.fsync(stream.fileno())
-            temporary.chmod(0o644)
-            temporary.replace(path)
     return digest.hexdigest()
 
 
@@ -213,20 +210,6 @@ def _unavailable(url: str, path: Path, what: str) -> UnavailableError:
         where=url,
         hint=f"Put the file at {path} by hand and repeat, or give a weights file of your own: --weights PATH.",
     )
-
-
-@contextlib.contextmanager
-def _temporary(path: Path) -> Iterator[tuple[IO[bytes], Path]]:
-    """A file beside ``path`` that is gone afterwards unless it was renamed."""
-    with _writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            yield stream, temporary
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import struct
+import warnings
 from pathlib import Path
 from pickle import UnpicklingError  # only the name of torch.load's error: nothing is unpickled here
 from typing import Any, NamedTuple
@@ -84,7 +85,8 @@ def _read_safetensors(path: Path) -> tuple[State, dict[str, str]]:
 def _read_pytorch(path: Path) -> Any:
     try:
         # timm's training checkpoints hold their arguments so: a bag of attributes, which runs nothing.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
+            warnings.filterwarnings("ignore", "Detected pickle protocol")  # what cannot be read is said below
             return torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as exc:
         found = re.search(r"GLOBAL (\S+)", str(exc))

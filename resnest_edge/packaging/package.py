@@ -39,7 +39,9 @@ class Package:
         }
 
 
-def package(path: Path, consumer: Consumer, out: Path | None = None, *, force: bool = False) -> Package:
+def package(
+    path: Path, consumer: Consumer, out: Path | None = None, *, force: bool = False, trust: Path | None = None
+) -> Package:
     """Write the package of one bundle, whole or not at all.
 
     Args:
@@ -47,6 +49,7 @@ def package(path: Path, consumer: Consumer, out: Path | None = None, *, force: b
         consumer: what the package is for.
         out: the folder to write; ``BUNDLE-CONSUMER`` beside the bundle if not given.
         force: replace what is there.
+        trust: a public key that must have signed the bundle.
 
     Raises:
         BundleError: the bundle is damaged or does not fit this machine.
@@ -54,7 +57,7 @@ def package(path: Path, consumer: Consumer, out: Path | None = None, *, force: b
         UnavailableError: DeepStream's graph is rewritten with ONNX's libraries, which are not installed.
         OutputError: ``out`` exists, or cannot be written.
     """
-    bundle = open_bundle(path)
+    bundle = open_bundle(path, trust=trust)
     target = out or path.resolve().with_name(f"{path.resolve().name}-{consumer}")
     with new_folder(target, force=force) as folder:
         text = _WRITERS[consumer](bundle, folder)

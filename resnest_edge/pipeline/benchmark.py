@@ -23,7 +23,12 @@ _FRAMES = 32
 
 
 def benchmark_paths(
-    paths: Sequence[Path], plan: Plan, *, images: str | None = None, progress: Progress = silent
+    paths: Sequence[Path],
+    plan: Plan,
+    *,
+    images: str | None = None,
+    trust: Path | None = None,
+    progress: Progress = silent,
 ) -> Benchmark:
     """Measure several bundles, interleaved in one run.
 
@@ -31,13 +36,14 @@ def benchmark_paths(
         paths: bundles; ratios are against the first.
         plan: batch sizes, streams and durations.
         images: pictures to feed; noise if None.
+        trust: a public key that must have signed every bundle.
         progress: told of each step.
 
     Raises:
         UsageError: bundles of different image sizes cannot be fed the same pictures.
         BundleError: damaged, or not for this machine.
     """
-    bundles = [open_bundle(path) for path in paths]
+    bundles = [open_bundle(path, trust=trust) for path in paths]
     frames = None
     if images is not None:
         if len({bundle.manifest.preprocessing for bundle in bundles}) > 1:

@@ -51,7 +51,9 @@ def build(request: BuildRequest, progress: Progress = silent, settle: Settle | N
         ResnestEdgeError: the first thing that is wrong; bundles finished before it stay, whole.
     """
     if request.what is not None and is_bundle(Path(request.what)):
-        return _build_exported(request, open_bundle(Path(request.what)), progress)
+        return _build_exported(request, open_bundle(Path(request.what), trust=request.trust), progress)
+    if request.trust is not None:
+        raise UsageError("--trust is for building a bundle", hint="Name the folder that `resnest-edge export` wrote.")
     source = find_source(
         request.what,
         weights=request.weights,

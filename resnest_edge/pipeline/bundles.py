@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from resnest_edge import environment
 from resnest_edge.backends.base import Backend, BuildOptions
 from resnest_edge.bundle import MODEL, Bundle, Manifest, open_bundle, write_bundle
+from resnest_edge.class_names import encode_names
 from resnest_edge.errors import UsageError
 from resnest_edge.files import new_folder
 from resnest_edge.spec import Preprocessing, Target
@@ -81,7 +82,12 @@ def rebuild_bundle(exported: Bundle, backend: Backend, out: Path, *, force: bool
 
 
 def class_labels(names: Sequence[str], num_classes: int) -> tuple[str, ...]:
-    """One label a class: the image set's class names where they fit, else the class numbers."""
+    """One label a class: the image set's class names where they fit, else the class numbers.
+
+    Raises:
+        InputError: a class name that the bundle's list of labels cannot hold.
+    """
+    encode_names(names)  # before work that would be lost
     return tuple(names) if len(names) == num_classes else tuple(str(index) for index in range(num_classes))
 
 

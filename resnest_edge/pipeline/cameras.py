@@ -34,6 +34,7 @@ class CameraRequest:
         batch: frames per inference at most; None means one for each source, or the batch the engine was tuned for.
         threads: CPU threads of the engine; None means every core.
         options: queues, patience and limits.
+        trust: a public key that must have signed the bundle, and any that takes its place.
     """
 
     bundle: Path
@@ -45,6 +46,7 @@ class CameraRequest:
     batch: int | None = None
     threads: int | None = None
     options: StreamOptions = field(default_factory=StreamOptions)
+    trust: Path | None = None
 
 
 def open_stream(
@@ -65,7 +67,7 @@ def open_stream(
         OutputError: a sink cannot write.
     """
     uris = parse_sources(request.sources)
-    bundle = open_bundle(request.bundle)
+    bundle = open_bundle(request.bundle, trust=request.trust)
     accepted = bundle.manifest.info.batch
     if request.batch is not None and request.batch > accepted.maximum:
         raise UsageError(
@@ -76,12 +78,12 @@ def open_stream(
     sources = [open_source(uri, timeout=request.options.capture.stall) for uri in uris]
 
     def load(path: Path) -> CameraEngine:
-        return _load(open_bundle(path), request, len(sources))
+        return _load(open_bundle(path, trust=request.trust), request, len(sources))
 
     with ExitStack() as undo:
         engine = _load(bundle, request, len(sources))
         undo.callback(engine.close)
-        opened = open_sinks(request.sinks, labels=bundle.labels)
+        opened = open_sinks(request.sinks, labels=bundle.labels, tell=tell)
         for sink in opened:
             undo.callback(sink.close)
         stream = Stream(engine, sources, answering, (*opened, *sinks), request.options, load=load, tell=tell)

@@ -61,7 +61,13 @@ def evaluate_bundle(
 
 
 def evaluate_paths(
-    path: Path, reference: Path | None, source: str, *, skip_bad: bool = False, progress: Progress = silent
+    path: Path,
+    reference: Path | None,
+    source: str,
+    *,
+    skip_bad: bool = False,
+    trust: Path | None = None,
+    progress: Progress = silent,
 ) -> Evaluation:
     """What ``resnest-edge evaluate`` does.
 
@@ -70,13 +76,14 @@ def evaluate_paths(
         reference: a bundle of the same classes to compare it with.
         source: pictures: a folder, a list, ``demo:train`` or ``demo:test``.
         skip_bad: leave damaged pictures out and name them, instead of failing.
+        trust: a public key that must have signed both bundles.
         progress: told of each stage.
 
     Raises:
         UsageError: the two bundles prepare their pictures differently or have other classes.
     """
-    bundle = open_bundle(path)
-    other = None if reference is None else open_bundle(reference)
+    bundle = open_bundle(path, trust=trust)
+    other = None if reference is None else open_bundle(reference, trust=trust)
     classes = bundle.manifest.info.num_classes
     if other is not None and other.manifest.info.num_classes != classes:
         raise UsageError(f"{path} has {classes} classes, {reference} has {other.manifest.info.num_classes}")

@@ -73,16 +73,16 @@ class Inspection:
         return {key: command for key, command in commands.items() if command is not None}
 
 
-def inspect_path(path: Path) -> Inspection:
+def inspect_path(path: Path, *, trust: Path | None = None) -> Inspection:
     """Open a bundle, and ask its runtime what became of each layer.
 
     On a machine without that runtime or its GPU the bundle is described all the same, and ``reason`` says why the
     layers are not.
 
     Raises:
-        BundleError: no bundle, a damaged one, or one that this CPU cannot run.
+        BundleError: no bundle, a damaged one, one that ``trust`` did not sign, or one that this CPU cannot run.
     """
-    bundle = open_bundle(path)
+    bundle = open_bundle(path, trust=trust)
     manifest = bundle.manifest
     try:
         layers, notes = engine_layers(bundle)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from resnest_edge.backends.base import Backend, BuildOptions
 from resnest_edge.bundle import is_bundle
+from resnest_edge.calibration.scales import Scales
 from resnest_edge.errors import OutputError, UsageError
 from resnest_edge.files import refuse_existing
 from resnest_edge.pipeline.pictures import Pictures, choose_pictures
@@ -37,6 +38,7 @@ class BuildRequest:
     scales: Path | None = None
     weight_bits: int | None = None
     skip_bad: bool = False
+    trust: Path | None = None
     out: Path | None = None
     force: bool = False
     command: str | None = None
@@ -108,6 +110,8 @@ def choose_build_pictures(request: BuildRequest, source: Source) -> Pictures:
     images, evaluation = request.images, request.eval_images
     if source.demo and images is None:
         images, evaluation = "demo:train", evaluation or "demo:test"
+    if request.scales is not None:
+        Scales.load(request.scales)  # a bad file is said before work that would be lost
     if Precision.INT8 in request.precisions and images is None and request.scales is None:
         raise UsageError(
             "INT8 needs images to calibrate on", hint="Give --images DIR (labelled or not), or --scales FILE."

@@ -46,6 +46,7 @@ class ReportRequest:
         layers: ask every runtime what each layer runs in and how long it takes.
         sensitivity: a file that `sensitivity` wrote, of the same model.
         published: add what others published, for orientation.
+        trust: a public key that must have signed every bundle.
     """
 
     paths: tuple[Path, ...]
@@ -60,6 +61,7 @@ class ReportRequest:
     layers: bool = True
     sensitivity: Path | None = None
     published: bool = False
+    trust: Path | None = None
 
 
 def report(request: ReportRequest, progress: Progress = silent) -> tuple[Report, tuple[Path, ...]]:
@@ -76,7 +78,7 @@ def report(request: ReportRequest, progress: Progress = silent) -> tuple[Report,
         again = _completed(load_report(request.paths[0]), request)
         return again, write_report(again, request.out, force=request.force)
     refuse_existing(request.out / JSON_NAME, force=request.force)
-    bundles = _open(request.paths)
+    bundles = _open(request.paths, request.trust)
     sensitivity = read_sensitivity(request.sensitivity, {bundle.manifest.info.name for bundle in bundles})
     # Speed first: measuring accuracy keeps every core busy, and a busy machine is no place to measure speed on.
     measured = benchmark_paths(
@@ -107,8 +109,8 @@ def report(request: ReportRequest, progress: Progress = silent) -> tuple[Report,
     return made, write_report(made, request.out, force=request.force)
 
 
-def _open(paths: Sequence[Path]) -> list[Bundle]:
-    bundles = [open_bundle(path) for path in paths]
+def _open(paths: Sequence[Path], trust: Path | None) -> list[Bundle]:
+    bundles = [open_bundle(path, trust=trust) for path in paths]
     if len({bundle.path for bundle in bundles}) < len(bundles):
         raise UsageError("name each bundle once")
     if len({bundle.manifest.info.num_classes for bundle in bundles}) > 1:

@@ -42,14 +42,19 @@ def default_target() -> Target:
     )
 
 
-def open_session(path: Path, options: SessionOptions | None = None) -> Session:
+def open_session(path: Path, options: SessionOptions | None = None, *, trust: Path | None = None) -> Session:
     """Verify a bundle and load its engine.
 
+    Args:
+        path: the bundle.
+        options: how to run it.
+        trust: a public key that must have signed the bundle; None asks for no signature.
+
     Raises:
-        BundleError: damaged, or not for this machine.
+        BundleError: damaged, not signed by ``trust``, or not for this machine.
         UnavailableError: its runtime or device is not here.
     """
-    return load_session(open_bundle(path), options or SessionOptions())
+    return load_session(open_bundle(path, trust=trust), options or SessionOptions())
 
 
 def load_session(bundle: Bundle, options: SessionOptions) -> Session:

@@ -1,4 +1,4 @@
-"""A command line to call, and engines of the demo model to call it on."""
+"""Engines of the demo model to call the command line on."""
 
 from __future__ import annotations
 
@@ -9,13 +9,7 @@ import pytest
 from resnest_edge.pipeline.build import build
 from resnest_edge.pipeline.plan import BuildRequest
 from resnest_edge.spec import Precision, Target
-from tests.support.cli import CommandLine
 from tests.support.scenes import write_scenes
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> CommandLine:
-    return CommandLine(monkeypatch, capfd)
 
 
 @pytest.fixture(scope="package")

@@ -19,6 +19,7 @@ from resnest_edge.backends.cuda import CudaPython, load_cuda
 from resnest_edge.backends.tensorrt import TensorRTBackend
 from resnest_edge.errors import BundleMisfitError, UnavailableError
 from resnest_edge.graph.model import save_graph
+from resnest_edge.manifest import encode_manifest
 from resnest_edge.pipeline.bundles import Origin, build_bundle
 from resnest_edge.pipeline.runtimes import open_session
 from resnest_edge.pipeline.typed import TypedGraph
@@ -194,7 +195,7 @@ def test_a_bundle_runs_and_one_of_another_gpu_does_not(bundle: Path) -> None:
     manifest = json.loads((bundle / "manifest.json").read_text())
     manifest["details"]["built_for"]["compute_capability"] = "5.2"
     manifest["details"]["built_for"]["os"] = "another"
-    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    (bundle / "manifest.json").write_bytes(encode_manifest(manifest))
     with pytest.raises(BundleMisfitError, match="operating system another there"):
         open_session(bundle)
 

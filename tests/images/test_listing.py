@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -250,9 +251,9 @@ def test_an_unwritable_place_is_said(tmp_path: Path) -> None:
 def test_an_unreadable_list_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = plain(make(tmp_path, "a.png"), "a.png")
 
-    def deny(self: Path) -> bytes:
+    def deny(*_: object) -> int:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", deny)
+    monkeypatch.setattr(os, "open", deny)
     with pytest.raises(ImageError, match="the list cannot be read: Permission denied"):
         open_images(path)

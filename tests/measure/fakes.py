@@ -110,7 +110,7 @@ class ScriptedSession(Session):
 
 def open_session(path: Path, options: SessionOptions) -> Session:
     script = json.loads(path.read_text())
-    print("a runtime's greeting on stdout", flush=True)  # noqa: T201
+    print("a runtime's greeting on stdout", flush=True)
     if options.batch > script.get("largest_batch", 64):
         raise UsageError(f"batch {options.batch} is too large", hint="Use a smaller one.")
     _misbehave(script.get("on_open"))

@@ -6,7 +6,7 @@ Prints the port it listens on (127.0.0.1), then obeys lines on stdin: `kick` cut
 `kicked N`; the end of stdin ends it. Each client gets its own media, from the first frame.
 """
 
-# ruff: noqa: E402, T201 - gi's versions are chosen before its modules are imported; stdout is the answer
+# ruff: noqa: E402 - gi's versions are chosen before its modules are imported; stdout is the answer
 from __future__ import annotations
 
 import sys
