@@ -218,9 +218,9 @@ def render(value: Mapping[str, Any]) -> str:
         f"# {value['model']} at {value['image_size']} px: others and us\n\n"
         f"{machine['cpu']}, {machine['cores']} cores ({', '.join(machine['cpu_isa'])}); "
         f"{conditions['rounds']} rounds of {conditions['slice_seconds']} s for each engine, batch size and number of "
-        f"streams, interleaved; {value['weights']} weights. Time is relative to `{names[0]}`, within each round: "
+        f"streams, interleaved; {value['weights']} weights. Speed is relative to `{names[0]}`, within each round: "
         "median, and quartiles over the rounds.\n\n"
-        "| engine | median latency, ms (batch 1) | time of the first ÷ its time (quartiles) | best images/s "
+        "| engine | median latency, ms (batch 1) | speed, of the first's (quartiles) | best images/s "
         "(batch × streams) | of the first's | GMAC/s | peak MiB |\n|---|---|---|---|---|---|---|\n"
         + "\n".join(rows)
         + "\n\n"
