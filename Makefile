@@ -89,6 +89,14 @@ cpp-check: setup ## Compile examples/cpp and compare its answers with Python's (
 	scripts/onnxruntime_sdk.sh build/onnxruntime
 	ONNXRUNTIME_ROOT=build/onnxruntime $(BIN)/python -m pytest tests/examples
 
+VARIANT ?= resnest50
+BENCH_ARGS ?=
+
+.PHONY: bench
+bench: setup ## Measure others' engines and ours side by side into reports/peers/VARIANT (BENCH_ARGS='--weights ...')
+	@$(BIN)/python $(PIP) install -e '.[$(EXTRAS),bench]' -c constraints.txt
+	$(BIN)/python -m benchmarks.peers $(VARIANT) --out reports/peers/$(VARIANT) $(BENCH_ARGS)
+
 .PHONY: test-core
 test-core: ## Install without extras into .venv-core (PYTHON=python3.13 chooses) and test what must work so
 	@$(call new_venv,$(CORE_VENV))
