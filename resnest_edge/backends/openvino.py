@@ -8,6 +8,7 @@ import queue
 from collections import Counter, deque
 from collections.abc import Mapping
 from concurrent.futures import Future
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -71,7 +72,7 @@ class OpenVINOBackend(Backend):
         self.check(info.precision)
         self.check_options(options)
         ov = _openvino()
-        core = ov.Core()
+        core = _core(ov)
         try:
             model = core.read_model(graph)
             compiled = core.compile_model(_read(core, graph), "CPU", _config(info, SessionOptions()))
@@ -161,7 +162,7 @@ def read_and_compile(
         UnavailableError: OpenVINO is not installed.
         BundleMisfitError: it cannot load this engine.
     """
-    core = _openvino().Core()
+    core = _core(_openvino())
     try:
         model = _read(core, engine)
         if not info.batch.fixed:
@@ -233,6 +234,16 @@ def _nothing(_: object) -> None:
 def _reason(exc: BaseException) -> str:
     lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
     return next((line for line in lines if not line.startswith("Exception from")), lines[0] if lines else repr(exc))
+
+
+@cache
+def _core(ov: Any) -> Any:
+    """One core a process, never freed.
+
+    The CPU plugin gives the thread that loads it a stack for signal handlers, and frees that memory with itself, on
+    whatever thread that is: the next signal would kill the process. Engines are freed without it.
+    """
+    return ov.Core()
 
 
 def _openvino() -> Any:

@@ -111,6 +111,7 @@ class Running:
             start_new_session=True,
         )
         self.said: list[str] = []
+        self.ended = False
         assert self.process.stderr is not None
         self._reader = threading.Thread(target=self._read, args=(self.process.stderr,))
         self._reader.start()
@@ -125,6 +126,7 @@ class Running:
         return self.lines.read_bytes().count(b"\n") if self.lines.exists() else 0
 
     def end(self) -> tuple[int, Any]:
+        self.ended = True
         with self.process:  # closes its pipes
             assert self.process.stdout is not None
             out = self.process.stdout.read()
@@ -142,7 +144,7 @@ def running(bundle: Path, lines: Path, stdin: int = subprocess.DEVNULL) -> Itera
         ran.until(lambda: ran.answered() >= 3)
         yield ran
     finally:
-        if ran.process.poll() is None:  # the test failed
+        if not ran.ended:  # the test failed
             ran.process.kill()
             ran.end()
 
