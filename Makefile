@@ -78,7 +78,7 @@ GPU_ARGS ?=
 .PHONY: gpu-check
 gpu-check: setup ## With an NVIDIA GPU: test engines, measure into reports/gpu-NAME (GPU=NAME, GPU_ARGS='--variant ...')
 	$(BIN)/python -m pytest -m gpu tests/gpu
-	$(BIN)/python benchmarks/gpu.py --name "$(GPU)" $(GPU_ARGS)
+	$(BIN)/python -m benchmarks.gpu --name "$(GPU)" $(GPU_ARGS)
 
 .PHONY: soak
 soak: setup ## Play an hour's worth of camera frames through the stream; fails unless memory stays flat

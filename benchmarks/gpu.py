@@ -1,10 +1,16 @@
 """A network on this machine's GPU in every form and precision, beside PyTorch on the same GPU and the card's limits.
 
-    python benchmarks/gpu.py --name h200 --variant resnest50 --weights W.safetensors --images train/ --eval-images val/
+    python -m benchmarks.gpu --name h200 --variant resnest50 --weights W.safetensors --images train/ --eval-images val/
 
-Without a variant it takes the embedded demo model and its images. It builds with TensorRT, or with TensorRT for RTX,
-compares every engine's answers with ONNX Runtime's, measures all engines interleaved, and writes reports/gpu-NAME/:
-`report.json`, `report.md` and `index.html` of the engines, `gpu.json` and `gpu.md` of what stands beside them.
+Without a variant it takes the embedded demo model and its images. It exports typed graphs, builds them with TensorRT or
+with TensorRT for RTX, compares every engine's answers with ONNX Runtime's, measures all engines interleaved, and writes
+reports/gpu-NAME/: `report.json`, `report.md` and `index.html` of the engines, `gpu.json` and `gpu.md` of what stands
+beside them.
+
+A machine with a GPU may lack what exporting needs, or have another PyTorch, the one for its GPU. Then export elsewhere:
+
+    workstation$ python -m benchmarks.gpu --export-only exported --variant resnest50 --weights W --images train/
+    gpu$         python -m benchmarks.gpu --exported exported --variant resnest50 --weights W --eval-images val/
 
 It was written on a machine without a GPU and has run on none so far.
 """
@@ -16,30 +22,27 @@ import importlib
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any
 
+from benchmarks.gpu_limits import measure_card, measure_peers
 from resnest_edge.backends.cuda import load_cuda
 from resnest_edge.backends.tensorrt import TensorRTBackend
 from resnest_edge.errors import ResnestEdgeError, UnavailableError
 from resnest_edge.files import write_atomically
-from resnest_edge.models.config import cost_of
 from resnest_edge.spec import Form, Precision, Target
 
 EDGE = [sys.executable, "-m", "resnest_edge"]
 PRECISIONS = (Precision.FP32, Precision.FP16, Precision.INT8)
-MATRIX_SIDE = 8192
-COPY_MIB = 1024
+REFERENCE = "reference"
 Run = Callable[[Sequence[str]], Any]
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--name", required=True, help="of the card: the report goes to reports/gpu-NAME")
+    parser.add_argument("--name", default="here", help="of the card: the report goes to reports/gpu-NAME")
     parser.add_argument("--variant", help="such as resnest50; the embedded demo model if not given")
     parser.add_argument("--weights", help="a checkpoint, pretrained, or none (random)")
     parser.add_argument("--images", help="to calibrate on")
@@ -47,6 +50,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batch", type=int, action="append", help="may be repeated (default: 1, 8, 32)")
     parser.add_argument("--seconds", type=float, default=1.0, help="length of one slice of a measurement")
     parser.add_argument("--work", type=Path, default=Path("engines/gpu"), help="where engines are built")
+    exports = parser.add_mutually_exclusive_group()
+    exports.add_argument("--exported", type=Path, metavar="DIR", help="typed graphs that --export-only wrote elsewhere")
+    exports.add_argument("--export-only", type=Path, metavar="DIR", help="write the typed graphs there, and stop")
     given = parser.parse_args(arguments)
     given.batch = given.batch or [1, 8, 32]
     return given
@@ -77,8 +83,8 @@ def choose_target() -> Target:
     return Target.TENSORRT
 
 
-def build_commands(given: argparse.Namespace, target: Target) -> list[list[str]]:
-    """What is built: ONNX Runtime's FP32 to compare with, then every form in every precision."""
+def export_commands(given: argparse.Namespace, folder: Path) -> list[list[str]]:
+    """The typed graphs: FP32 for ONNX Runtime to compare with, then every form in every precision for TensorRT."""
     model = [given.variant] if given.variant else []
     for option in ("weights", "images"):
         if (value := getattr(given, option)) is not None:
@@ -87,11 +93,21 @@ def build_commands(given: argparse.Namespace, target: Target) -> list[list[str]]
     best = next(size for size in sorted(given.batch) if size >= high / 4)
     batch = ["--batch", f"{low}:{best}:{high}"] if low < high else ["--batch", str(low)]
     precisions = [word for precision in PRECISIONS for word in ("--precision", str(precision))]
+    reference = [*model, "--target", "onnxruntime", "--precision", "fp32", "--out", str(folder / REFERENCE)]
+    graphs = ["--target", "tensorrt", *precisions, *batch]
+    forms = [[*model, "--form", str(form), *graphs, "--out", str(folder / form)] for form in Form]
+    return [["export", *command, "--force"] for command in (reference, *forms)]
+
+
+def build_commands(given: argparse.Namespace, target: Target, exported: Path) -> list[list[str]]:
+    """The engines, each from its exported bundle."""
     gpus = ["--compute-capability", "current"] if target is Target.TENSORRT_RTX else []
-    reference = [*model, "--target", "onnxruntime", "--precision", "fp32", "--out", str(given.work / "ort")]
-    engines = ["--target", str(target), *precisions, *batch, *gpus]
-    builds = [[*model, "--form", str(form), *engines, "--out", str(given.work / form)] for form in Form]
-    return [["build", *command, "--force"] for command in (reference, *builds)]
+    reference = [str(exported / REFERENCE), "--target", "onnxruntime", "--out", str(given.work / REFERENCE)]
+    engines = [
+        [str(exported / bundle.relative_to(given.work)), "--target", str(target), *gpus, "--out", str(bundle)]
+        for bundle in bundles(given)
+    ]
+    return [["build", *command, "--force"] for command in (reference, *engines)]
 
 
 def bundles(given: argparse.Namespace) -> list[Path]:
@@ -103,76 +119,32 @@ def compare(given: argparse.Namespace, run: Run) -> list[dict[str, Any]]:
     """Each engine's answers against ONNX Runtime's FP32: top-1 match and logit SQNR."""
     rows = []
     for bundle in bundles(given):
-        words = ["evaluate", str(bundle), "--reference", str(given.work / "ort"), "--images", given.eval_images]
+        words = ["evaluate", str(bundle), "--reference", str(given.work / REFERENCE), "--images", given.eval_images]
         value = run(words)
         keys = ("images", "top1", "reference_top1", "drop", "drop_ci95", "agreement", "logit_sqnr_db")
         rows.append({"bundle": str(bundle), **{key: value.get(key) for key in keys}})
     return rows
 
 
-def median_seconds(work: Callable[[], object], wait: Callable[[], object], seconds: float) -> float:
-    """Median duration of one piece of work, after two that are not counted."""
-    for _ in range(2):
-        work()
-    wait()
-    taken: list[float] = []
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(taken) < 5:
-        start = time.perf_counter()
-        work()
-        wait()
-        taken.append(time.perf_counter() - start)
-    return median(taken)
+RATES = {"fp32": "fp32_tflops", "fp16": "fp16_tflops", "int8": "int8_tops"}
 
 
-def measure_card(torch: Any, seconds: float) -> dict[str, Any]:
-    """What the card does at best: FP16 matrix products, and copies within its memory and to and from the host."""
-    wait, side = torch.cuda.synchronize, MATRIX_SIDE
-    left, right = (torch.randn(side, side, device="cuda", dtype=torch.float16) for _ in range(2))
-    product = median_seconds(lambda: left @ right, wait, seconds)
-    source = torch.empty(COPY_MIB << 20, device="cuda", dtype=torch.uint8)
-    other, host = torch.empty_like(source), torch.empty(COPY_MIB << 20, dtype=torch.uint8, pin_memory=True)
-    gigabytes = source.numel() / 1e9
-    return {
-        "fp16_tflops": 2 * side**3 / product / 1e12,
-        "memory_gb_per_s": 2 * gigabytes / median_seconds(lambda: other.copy_(source), wait, seconds),
-        "host_to_device_gb_per_s": gigabytes / median_seconds(lambda: source.copy_(host), wait, seconds),
-        "device_to_host_gb_per_s": gigabytes / median_seconds(lambda: host.copy_(source), wait, seconds),
-    }
-
-
-def measure_peers(torch: Any, given: argparse.Namespace, device: str = "cuda") -> tuple[list[dict[str, Any]], int]:
-    """PyTorch in FP16, eager and compiled, on images that lie on the device; and the network's products per image."""
-    from resnest_edge.demo.model import weights_path
-    from resnest_edge.pipeline.networks import open_network
-    from resnest_edge.pipeline.progress import silent
-
-    found = open_network(given.variant, given.weights or str(weights_path()), None, silent)
-    network: Any = found.load()
-    macs = cost_of(network.config, found.preprocessing.image_size, found.num_classes).macs
-    network = network.to(device, torch.float16, memory_format=torch.channels_last)
-    side = found.preprocessing.image_size
-    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
-    rows = []
-    for name, runner in (("torch FP16", network), ("torch.compile FP16", torch.compile(network))):
-        for batch in given.batch:
-            images = torch.randn(batch, 3, side, side, device=device, dtype=torch.float16)
-            images = images.contiguous(memory_format=torch.channels_last)
-            with torch.inference_mode():
-                taken = median_seconds(lambda: runner(images), wait, given.seconds)  # noqa: B023  # called at once
-            rows.append({"peer": name, "batch": batch, "p50_ms": 1000 * taken, "images_per_second": batch / taken})
-    return rows, macs
-
-
-def summary(report: dict[str, Any], macs: int | None, card: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """One row an engine and batch, with its share of the card's FP16 matrix rate where both are known."""
+def summary(report: dict[str, Any], cost: dict[str, int] | None, card: dict[str, float] | None) -> list[dict[str, Any]]:
+    """One row an engine and batch, as shares of the card's matrix rate in its precision and of its copies in."""
     rows = []
     for result in report["benchmark"]["results"]:
-        speed = result["images_per_second"]
-        share = 100 * 2 * macs * speed / (card["fp16_tflops"] * 1e12) if macs and card else None
-        keys = ("bundle", "precision", "batch", "images_per_second", "timings_ms")
-        p50 = result["latency_ms"]["p50"]
-        rows.append({**{key: result.get(key) for key in keys}, "p50_ms": p50, "percent_of_fp16_rate": share})
+        timings = result.get("timings_ms") or {}
+        row = {key: result.get(key) for key in ("bundle", "precision", "batch", "images_per_second", "timings_ms")}
+        row.update(p50_ms=result["latency_ms"]["p50"], gpu_ms=timings.get("gpu_ms"))
+        row.update(percent_of_matrix_rate=None, percent_of_host_to_device=None)
+        if cost and card and (rate := card.get(RATES[result["precision"]])) and timings.get("gpu_ms"):
+            operations = 2 * cost["macs"] * result["batch"]
+            row["percent_of_matrix_rate"] = 100 * operations / (timings["gpu_ms"] / 1e3) / (rate * 1e12)
+        if cost and card and timings.get("h2d_ms"):
+            copied = 3 * cost["image_size"] ** 2 * result["batch"]  # uint8 pixels
+            share = copied / (timings["h2d_ms"] / 1e3) / (card["host_to_device_gb_per_s"] * 1e9)
+            row["percent_of_host_to_device"] = 100 * share
+        rows.append(row)
     return rows
 
 
@@ -185,57 +157,80 @@ def to_markdown(value: dict[str, Any]) -> str:
         lines += [f"| {name} | {figure:.1f} |" for name, figure in value["card"].items()]
     else:
         lines.append(f"Not measured: the card's limits and PyTorch, because {value['reason']}.")
-    lines += ["", "| runner | batch | p50, ms | images/s | % of FP16 rate |", "| --- | ---: | ---: | ---: | ---: |"]
+    lines += ["", "| runner | batch | p50, ms | on the GPU, ms | images/s | % of matrix rate | % of copy rate, in |"]
+    lines += ["| --- | ---: | ---: | ---: | ---: | ---: | ---: |"]
     for row in [*value["engines"], *value["peers"]]:
-        share = row.get("percent_of_fp16_rate")
-        shown = "–" if share is None else f"{share:.1f}"
-        name = row.get("bundle") or row["peer"]
-        lines.append(f"| {name} | {row['batch']} | {row['p50_ms']:.3f} | {row['images_per_second']:.1f} | {shown} |")
+        keys = ("gpu_ms", "percent_of_matrix_rate", "percent_of_host_to_device")
+        gpu_ms, share, copies = (_number(row.get(key), digits) for key, digits in zip(keys, (3, 1, 1), strict=True))
+        lines.append(
+            f"| {row.get('bundle') or row['peer']} | {row['batch']} | {row['p50_ms']:.3f} | {gpu_ms} "
+            f"| {row['images_per_second']:.1f} | {share} | {copies} |"
+        )
+    lines += ["", "PyTorch's rows have no copies and no softmax in them: compare those with the time on the GPU."]
     lines += [
         "",
         "| engine | images | top-1 match with ONNX Runtime, % | logit SQNR, dB |",
         "| --- | ---: | ---: | ---: |",
     ]
     lines += [
-        f"| {row['bundle']} | {row['images']} | {row['agreement']:.2f} | {row['logit_sqnr_db']:.1f} |"
+        f"| {row['bundle']} | {row['images']} | {row['agreement']:.2f} | {_number(row['logit_sqnr_db'], 1)} |"
         for row in value["answers"]
     ]
     return "\n".join([*lines, ""])
 
 
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
 def main(arguments: Sequence[str] | None = None, run: Run = run_edge) -> int:
-    """Build, compare, measure, write."""
+    """Export, build, compare, measure, write."""
     given = parse(arguments)
+    if given.export_only is not None:
+        for command in export_commands(given, given.export_only):
+            run(command)
+        print(f"wrote {given.export_only}: take it to the GPU, and give it as --exported", file=sys.stderr)
+        return 0
     try:
         target, device = choose_target(), load_cuda().device()
     except ResnestEdgeError as exc:
         print(f"error: {exc}", file=sys.stderr)
         return exc.exit_code
-    out = Path("reports") / f"gpu-{given.name}"
-    for command in build_commands(given, target):
+    exported = given.exported or given.work / "exported"
+    for command in [] if given.exported else export_commands(given, exported):
         run(command)
+    for command in build_commands(given, target, exported):
+        run(command)
+    write_report(given, run, target, vars(device))
+    return 0
+
+
+def write_report(given: argparse.Namespace, run: Run, target: Target, gpu: dict[str, Any]) -> None:
+    """Compare and measure the engines, PyTorch and the card, and write reports/gpu-NAME."""
+    out = Path("reports") / f"gpu-{given.name}"
     answers = compare(given, run)
     batches = [word for size in given.batch for word in ("--batch", str(size))]
     run(["report", *map(str, bundles(given)), *batches, "--seconds", str(given.seconds), "--out", str(out), "--force"])
     torch = importlib.import_module("torch")
     usable = bool(torch.cuda.is_available())
     card = measure_card(torch, given.seconds) if usable else None
-    peers, macs = measure_peers(torch, given) if usable else ([], None)
+    peers, cost = (
+        measure_peers(torch, given.variant, given.weights, given.batch, given.seconds) if usable else ([], None)
+    )
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     value = {
-        "gpu": vars(device),
+        "gpu": gpu,
         "runtime": f"{target} {TensorRTBackend(target).version()}",
         "torch": str(torch.__version__),
         "card": card,
         "reason": None if usable else "this PyTorch has no CUDA",
-        "engines": summary(report, macs, card),
+        "engines": summary(report, cost, card),
         "peers": peers,
         "answers": answers,
     }
     write_atomically(out / "gpu.json", (json.dumps(value, indent=1) + "\n").encode())
     write_atomically(out / "gpu.md", to_markdown(value).encode())
     print(f"wrote {out}/gpu.md and {out}/report.md", file=sys.stderr)
-    return 0
 
 
 if __name__ == "__main__":

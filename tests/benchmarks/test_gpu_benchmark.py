@@ -11,31 +11,49 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import gpu
+from benchmarks import gpu, gpu_limits
 from resnest_edge.backends.tensorrt import TensorRTBackend
 from resnest_edge.spec import Form, Target
 from tests.backends.fake_cuda import FakeRuntime
 
 
-def test_what_is_built_is_what_the_command_line_takes() -> None:
-    given = gpu.parse(["--name", "x", "--variant", "resnest50", "--weights", "w", "--images", "i"])
-    shown = subprocess.run(
-        [*gpu.EDGE, "build", "--help"], capture_output=True, text=True, check=True, env={"COLUMNS": "200", "PATH": ""}
+def options_of(verb: str) -> str:
+    return subprocess.run(
+        [*gpu.EDGE, verb, "--help"], capture_output=True, text=True, check=True, env={"COLUMNS": "200", "PATH": ""}
     ).stdout
-    commands = gpu.build_commands(given, Target.TENSORRT_RTX)
+
+
+def test_what_is_exported_is_what_the_command_line_takes() -> None:
+    given = gpu.parse(["--name", "x", "--variant", "resnest50", "--weights", "w", "--images", "i"])
+    shown, commands = options_of("export"), gpu.export_commands(given, Path("e"))
     assert len(commands) == 1 + len(Form)
     for command in commands:
-        assert command[:2] == ["build", "resnest50"]
+        assert command[:2] == ["export", "resnest50"]
         assert all(word in shown for word in command if word.startswith("--"))
     assert commands[1][commands[1].index("--batch") + 1] == "1:8:32"
-    assert "--compute-capability" not in gpu.build_commands(given, Target.TENSORRT)[1]
-    built = {command[command.index("--out") + 1] for command in commands[1:]}
-    assert built == {str(bundle.parent) for bundle in gpu.bundles(given)}
+
+
+def test_every_engine_is_built_from_what_was_exported() -> None:
+    given = gpu.parse(["--name", "x"])
+    exported = {command[command.index("--out") + 1] for command in gpu.export_commands(given, Path("e"))}
+    for target in (Target.TENSORRT, Target.TENSORRT_RTX):
+        shown, (reference, *engines) = options_of("build"), gpu.build_commands(given, target, Path("e"))
+        assert reference[1] in exported and "onnxruntime" in reference
+        assert {str(Path(command[1]).parent) for command in engines} | {reference[1]} == exported
+        assert [command[command.index("--out") + 1] for command in engines] == list(map(str, gpu.bundles(given)))
+        assert all(word in shown for command in engines for word in command if word.startswith("--"))
+        assert all(("--compute-capability" in command) is (target is Target.TENSORRT_RTX) for command in engines)
 
 
 def test_one_batch_size_is_a_fixed_batch() -> None:
-    command = gpu.build_commands(gpu.parse(["--name", "x", "--batch", "4"]), Target.TENSORRT)[1]
-    assert command[command.index("--batch") + 1] == "4" and command[:2] == ["build", "--form"]
+    command = gpu.export_commands(gpu.parse(["--name", "x", "--batch", "4"]), Path("e"))[1]
+    assert command[command.index("--batch") + 1] == "4" and command[:2] == ["export", "--form"]
+
+
+def test_exporting_needs_no_gpu_and_stops_there(tmp_path: Path) -> None:
+    verbs: list[str] = []
+    assert gpu.main(["--export-only", str(tmp_path / "e")], run=lambda words: verbs.append(words[0])) == 0
+    assert verbs == ["export"] * 4
 
 
 def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -47,17 +65,17 @@ def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytes
 
 def test_a_median_is_of_what_was_counted() -> None:
     calls: list[str] = []
-    taken = gpu.median_seconds(lambda: calls.append("work"), lambda: calls.append("wait"), 0.0)
-    assert calls == ["work", "work", "wait", *(["work", "wait"] * 5)] and 0 < taken < 1
+    taken = gpu_limits.median_seconds(lambda: calls.append("work"), lambda: calls.append("wait"), 0.0)
+    assert calls == ["work", "work", "work", "wait", *(["work", "wait"] * 5)] and 0 < taken < 1
 
 
 def test_peers_are_measured_and_costed(monkeypatch: pytest.MonkeyPatch) -> None:
     """On the CPU, where FP16 is slow but runs, and compiling would take half a minute."""
-    monkeypatch.setattr(torch, "compile", lambda network: network)
-    given = gpu.parse(["--name", "x", "--batch", "1", "--seconds", "0"])
-    rows, macs = gpu.measure_peers(torch, given, device="cpu")
+    monkeypatch.setattr(torch, "compile", lambda network, **_: network)
+    rows, cost = gpu_limits.measure_peers(torch, None, None, [1], 0.0, device="cpu")
     assert [row["peer"] for row in rows] == ["torch FP16", "torch.compile FP16"]
-    assert all(row["images_per_second"] == pytest.approx(1000 / row["p50_ms"]) for row in rows) and macs > 1_000_000
+    assert all(row["images_per_second"] == pytest.approx(1000 / row["p50_ms"]) for row in rows)
+    assert cost["macs"] > 1_000_000 and cost["image_size"] == 96
 
 
 def test_it_builds_compares_measures_and_writes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -66,10 +84,10 @@ def test_it_builds_compares_measures_and_writes(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setitem(sys.modules, "pycuda.driver", None)
     monkeypatch.setattr(TensorRTBackend, "version", lambda self: "10.3.0")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    card = {"fp16_tflops": 100.0, "memory_gb_per_s": 1000.0}
+    card = {"fp32_tflops": 50.0, "memory_gb_per_s": 1000.0, "host_to_device_gb_per_s": 25.0}
     monkeypatch.setattr(gpu, "measure_card", lambda *_: card)
     peer = {"peer": "torch FP16", "batch": 1, "p50_ms": 4.0, "images_per_second": 250.0}
-    monkeypatch.setattr(gpu, "measure_peers", lambda *_: ([peer], 5_000_000_000))
+    monkeypatch.setattr(gpu, "measure_peers", lambda *_: ([peer], {"macs": 5_000_000_000, "image_size": 100}))
     verbs: list[str] = []
 
     def run(words: Any) -> Any:
@@ -81,7 +99,7 @@ def test_it_builds_compares_measures_and_writes(monkeypatch: pytest.MonkeyPatch,
                 "batch": 1,
                 "images_per_second": 500.0,
                 "latency_ms": {"p50": 2.0},
-                "timings_ms": {"gpu_ms": 1.5},
+                "timings_ms": {"gpu_ms": 0.5, "h2d_ms": 0.01},
             }
             folder = tmp_path / words[words.index("--out") + 1]
             folder.mkdir(parents=True)
@@ -89,9 +107,22 @@ def test_it_builds_compares_measures_and_writes(monkeypatch: pytest.MonkeyPatch,
         return {"images": 9, "agreement": 99.5, "logit_sqnr_db": 41.25}
 
     assert gpu.main(["--name", "fake"], run) == 0
-    assert verbs == ["build"] * 4 + ["evaluate"] * 9 + ["report"]
+    assert verbs == ["export"] * 4 + ["build"] * 10 + ["evaluate"] * 9 + ["report"]
     value = json.loads((tmp_path / "reports/gpu-fake/gpu.json").read_text())
-    assert value["engines"][0]["percent_of_fp16_rate"] == pytest.approx(5.0)  # 2 · 5e9 · 500 / 1e14
+    assert value["engines"][0]["percent_of_matrix_rate"] == pytest.approx(40.0)  # 2 · 5e9 / 5e-4 s / 5e13
+    assert value["engines"][0]["percent_of_host_to_device"] == pytest.approx(12.0)  # 3e4 bytes / 1e-5 s / 2.5e10
     text = (tmp_path / "reports/gpu-fake/gpu.md").read_text()
-    assert "| engines/gpu/split/fp32 | 1 | 2.000 | 500.0 | 5.0 |" in text and "| torch FP16 | 1 | 4.000 |" in text
+    assert "| engines/gpu/split/fp32 | 1 | 2.000 | 0.500 | 500.0 | 40.0 | 12.0 |" in text
+    assert "| torch FP16 | 1 | 4.000 | – | 250.0 | – | – |" in text
     assert "| engines/gpu/split/int8 | 9 | 99.50 | 41.2 |" in text
+    verbs.clear()
+    assert gpu.main(["--name", "again", "--exported", "elsewhere"], run) == 0
+    assert "export" not in verbs and verbs[:10] == ["build"] * 10
+
+
+def test_a_precision_without_a_rate_has_no_share() -> None:
+    result = {"bundle": "b", "precision": "int8", "batch": 1, "images_per_second": 1.0, "latency_ms": {"p50": 1.0}}
+    report = {"benchmark": {"results": [{**result, "timings_ms": {"gpu_ms": 1.0}}]}}
+    card = {"fp16_tflops": 1.0, "host_to_device_gb_per_s": 1.0}
+    (row,) = gpu.summary(report, {"macs": 1, "image_size": 8}, card)
+    assert row["percent_of_matrix_rate"] is None and row["percent_of_host_to_device"] is None
