@@ -9,7 +9,8 @@ import pytest
 from scripts import cli_reference
 
 VERBS = """
-    doctor models export calibrate build evaluate benchmark sensitivity sweep inspect report run package keygen sign verify
+    doctor models export calibrate build evaluate benchmark sensitivity sweep finetune inspect report run package keygen
+    sign verify
 """
 COMMANDS = {context.command_path: context for context in cli_reference.contexts()}
 

@@ -93,7 +93,7 @@ def _unfold_gate(left: dict[str, Tensor], name: str, attention: SplitAttention) 
 def _joined(left: dict[str, Tensor], name: str, kind: str) -> Tensor:
     if f"{name}.{kind}" in left:
         return left.pop(f"{name}.{kind}")
-    parts = []
+    parts: list[Tensor] = []
     while f"{name}.{len(parts)}.{kind}" in left:
         parts.append(left.pop(f"{name}.{len(parts)}.{kind}"))
     if not parts:

@@ -151,9 +151,7 @@ def _resnest(
     network = open_network(what, weights, num_classes, progress)
     preprocessing = choice.over(network.preprocessing)
     maker = _core_maker(network.load, preprocessing.image_size)
-    return Source(
-        network.name, preprocessing, network.num_classes, maker, parents=network.parents, load=network.load
-    )
+    return Source(network.name, preprocessing, network.num_classes, maker, parents=network.parents, load=network.load)
 
 
 def _core_maker(load: Callable[[], ResNeSt], image_size: int) -> CoreMaker:

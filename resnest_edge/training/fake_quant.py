@@ -16,9 +16,7 @@ from resnest_edge.grid import SMALLEST_SCALE
 
 class _RoundTrip(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]  # autograd's forward takes any arguments
-        ctx: Any, x: Tensor, scale: Tensor, zero_point: Tensor, lowest: int, highest: int
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, scale: Tensor, zero_point: Tensor, lowest: int, highest: int) -> Tensor:
         integers = torch.round(x / scale) + zero_point
         ctx.save_for_backward((integers >= lowest) & (integers <= highest))
         return (integers.clamp(lowest, highest) - zero_point) * scale
@@ -39,7 +37,7 @@ def fake_quantize(x: Tensor, scale: Tensor, zero_point: Tensor, lowest: int, hig
         lowest: smallest integer.
         highest: largest integer.
     """
-    quantized: Tensor = _RoundTrip.apply(x, scale, zero_point, lowest, highest)
+    quantized: Tensor = _RoundTrip.apply(x, scale, zero_point, lowest, highest)  # type: ignore[no-untyped-call]
     return quantized
 
 
@@ -57,7 +55,7 @@ def fake_quantize_weight(weight: Tensor, axis: int, limit: int) -> Tensor:
         scale = _round_up(wide.clamp(min=SMALLEST_SCALE))
         # float64 division as on export: float32's could round another way, half a step from a boundary
         integers = torch.round(weight.double() / scale.double()).clamp(-limit, limit).float()
-    quantized: Tensor = _StraightThrough.apply(weight, integers * scale)
+    quantized: Tensor = _StraightThrough.apply(weight, integers * scale)  # type: ignore[no-untyped-call]
     return quantized
 
 
@@ -65,7 +63,7 @@ class _StraightThrough(torch.autograd.Function):
     """The second argument's value with the first one's gradient: ``w + (q − w)`` would lose the last bit of q."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, quantized: Tensor) -> Tensor:  # type: ignore[override]  # noqa: ARG004
+    def forward(ctx: Any, weight: Tensor, quantized: Tensor) -> Tensor:  # noqa: ARG004
         return quantized.clone()
 
     @staticmethod
@@ -76,4 +74,6 @@ class _StraightThrough(torch.autograd.Function):
 def _round_up(values: Tensor) -> Tensor:
     """The smallest float32 numbers not below float64 ``values``."""
     rounded = values.float()
-    return torch.where(rounded.double() < values, torch.nextafter(rounded, torch.full_like(rounded, torch.inf)), rounded)
+    return torch.where(
+        rounded.double() < values, torch.nextafter(rounded, torch.full_like(rounded, torch.inf)), rounded
+    )

@@ -75,7 +75,7 @@ class GraphNetwork(nn.Module):
         return _OPERATORS[node.op_type](inputs, attributes)
 
     def _dequantize(self, node: ir.Node, values: dict[str, Tensor]) -> Tensor:
-        """Of an activation: the whole round trip, as QuantizeLinear hands its input on. Of a weight: its parameter's."""
+        """Of an activation the whole round trip, as QuantizeLinear hands its input on; of a weight its parameter's."""
         source, scale, zero_point = node.inputs[0], node.inputs[1], node.inputs[2]
         assert source is not None and scale is not None and zero_point is not None
         weight = (source.name or "").removesuffix(".q")
@@ -85,9 +85,7 @@ class GraphNetwork(nn.Module):
         unsigned = self._constants[zero_point.name or ""].dtype is torch.uint8
         lowest, highest = (0, 255) if unsigned else (-128, 127)
         zero = self._constants[zero_point.name or ""].float()
-        return fake_quantize(
-            values[source.name or ""], self._constants[scale.name or ""], zero, lowest, highest
-        )
+        return fake_quantize(values[source.name or ""], self._constants[scale.name or ""], zero, lowest, highest)
 
     def _value(self, value: ir.Value, values: dict[str, Tensor]) -> Tensor:
         name = value.name or ""

@@ -21,9 +21,7 @@ from tests.support.networks import randomise
 
 def network(radix: int = 2, cardinality: int = 1, seed: int = 0) -> ResNeSt:
     torch.manual_seed(seed)
-    config = ResNeStConfig(
-        (1, 2, 1, 1), radix=radix, cardinality=cardinality, stem_width=8, planes=(16, 16, 16, 16)
-    )
+    config = ResNeStConfig((1, 2, 1, 1), radix=radix, cardinality=cardinality, stem_width=8, planes=(16, 16, 16, 16))
     return randomise(ResNeSt(config, 5), seed).eval()
 
 
@@ -35,7 +33,12 @@ def trained(model: ResNeSt, form: Form, seed: int) -> dict[str, torch.Tensor]:
 
 
 @settings(max_examples=12)
-@given(st.sampled_from([0, 1, 2, 4]), st.sampled_from([1, 2, 4]), st.sampled_from([Form.SPLIT, Form.GROUPED]), st.integers(0, 99))
+@given(
+    st.sampled_from([0, 1, 2, 4]),
+    st.sampled_from([1, 2, 4]),
+    st.sampled_from([Form.SPLIT, Form.GROUPED]),
+    st.integers(0, 99),
+)
 def test_the_way_back_is_exact(radix: int, cardinality: int, form: Form, seed: int) -> None:
     model = network(radix, cardinality, seed)
     moved = trained(model, form, seed)

@@ -90,8 +90,8 @@ def test_the_gradient_passes_where_values_are_kept_and_stops_where_they_saturate
     x = torch.tensor([-0.3, 0.0, 0.26, 12.6, 12.9], requires_grad=True)
     rounded = fake_quantize(x, torch.tensor(0.1), torch.tensor(0.0), 0, 127)
     assert rounded.tolist() == pytest.approx([0.0, 0.0, 0.3, 12.6, 12.7])
-    rounded.sum().backward()
+    rounded.sum().backward()  # type: ignore[no-untyped-call]
     assert x.grad is not None and x.grad.tolist() == [0, 1, 1, 1, 0]
     weight = torch.tensor([[0.5, -1.0]], requires_grad=True)
-    (fake_quantize_weight(weight, 0, 127) * torch.tensor([[2.0, 3.0]])).sum().backward()
+    (fake_quantize_weight(weight, 0, 127) * torch.tensor([[2.0, 3.0]])).sum().backward()  # type: ignore[no-untyped-call]
     assert weight.grad is not None and weight.grad.tolist() == [[2.0, 3.0]]
