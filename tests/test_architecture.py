@@ -36,7 +36,6 @@ OWNED: dict[str, set[str]] = {
     "pipeline.calibrate": ONNX,
     "pipeline.probe": ONNX,
     "pipeline.sensitivity": ONNX,
-    "training": {"torch", "safetensors"},
     "camera.sinks.video": {"av"},
     "camera.sinks.metrics": {"prometheus_client"},
     "camera.sinks.mjpeg": {"prometheus_client"},
