@@ -18,15 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from resnest_edge import environment
-from resnest_edge.backends.onnxruntime import GraphRunner
 from resnest_edge.calibration.ranges import METHODS
 from resnest_edge.files import write_atomically
-from resnest_edge.graph.model import LOGITS, to_bytes
-from resnest_edge.images import ImageSet, iter_batches, normalise
+from resnest_edge.graph.model import to_bytes
+from resnest_edge.images import ImageSet
 from resnest_edge.measure.accuracy import Accuracy, compare
+from resnest_edge.pipeline.answers import graph_answers
 from resnest_edge.pipeline.calibrated import open_network
 from resnest_edge.pipeline.pictures import Pictures, choose_pictures
 from resnest_edge.pipeline.plan import BuildRequest
@@ -36,8 +34,6 @@ from resnest_edge.quantize.bias import shift_biases
 from resnest_edge.quantize.insertion import quantize_graph
 from resnest_edge.quantize.placement import ELEMENTWISE, Placement
 from resnest_edge.spec import Form, Interpolation, QdqStyle
-
-_BATCH = 8
 
 
 @dataclass(frozen=True)
@@ -118,14 +114,7 @@ def arguments(description: str, out: str) -> argparse.Namespace:
 
 def answers_of(network: Network, graph: bytes, images: ImageSet) -> Accuracy:
     """Logits of a serialised graph, with Q/DQ computed as written."""
-    runner = GraphRunner(graph, [LOGITS], qdq_as_written=True)
-    logits, labels, indices = [], [], []
-    for batch in iter_batches(images, network.preprocessing, _BATCH):
-        pixels = normalise(batch.images.astype(np.uint8, copy=False), network.preprocessing)
-        logits.append(runner(pixels)[0])
-        labels.append(batch.labels)
-        indices.append(batch.indices)
-    return Accuracy(np.concatenate(logits), np.concatenate(labels), np.concatenate(indices))
+    return graph_answers(graph, images, network.preprocessing)
 
 
 def _entry(row: Row, answers: Accuracy, reference: Accuracy) -> dict[str, Any]:

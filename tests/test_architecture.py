@@ -29,16 +29,17 @@ OWNED: dict[str, set[str]] = {
     "graph": {"torch", *ONNX},
     "quantize": ONNX,
     "quantize.placement": set(),  # backends hold their placements beside them
+    "pipeline.answers": ONNX,
     "pipeline.core": {"torch", "safetensors", *ONNX},
     "pipeline.typed": ONNX,
     "pipeline.calibrated": ONNX,
     "pipeline.calibrate": ONNX,
     "pipeline.probe": ONNX,
     "pipeline.sensitivity": ONNX,
-    "training": {"torch", "safetensors"},
     "camera.sinks.video": {"av"},
     "camera.sinks.metrics": {"prometheus_client"},
     "camera.sinks.mjpeg": {"prometheus_client"},
+    "training": {"torch", "safetensors", *ONNX},
 }
 
 # Loaded by no `--help` and no `import resnest_edge`: they would be paid for by every start of the program.

@@ -9,7 +9,7 @@ import pytest
 from scripts import cli_reference
 
 VERBS = (
-    "doctor models export calibrate build evaluate benchmark sensitivity sweep "
+    "doctor models export calibrate build finetune evaluate benchmark sensitivity sweep "
     "inspect report run package keygen sign verify"
 )
 COMMANDS = {context.command_path: context for context in cli_reference.contexts()}

@@ -63,6 +63,7 @@ class Source:
         is_resnest: whether inference forms apply.
         batch: the only batch size that a foreign model takes, or None.
         parents: digests of what it was read from.
+        load: the network itself, in training form; None for a foreign model.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Source:
     is_resnest: bool = True
     batch: int | None = None
     parents: dict[str, str] = field(default_factory=dict)
+    load: Callable[[], ResNeSt] | None = None
 
     @property
     def demo(self) -> bool:
@@ -138,7 +140,7 @@ def _demo(choice: PreprocessingChoice) -> Source:
     preprocessing = choice.over(demo.demo_preprocessing())
     parents = {"checkpoint": sha256_file(demo.weights_path())}
     maker = _core_maker(load, preprocessing.image_size)
-    return Source("resnest-demo", preprocessing, demo.NUM_CLASSES, maker, parents=parents)
+    return Source("resnest-demo", preprocessing, demo.NUM_CLASSES, maker, parents=parents, load=load)
 
 
 def _resnest(
@@ -149,7 +151,7 @@ def _resnest(
     network = open_network(what, weights, num_classes, progress)
     preprocessing = choice.over(network.preprocessing)
     maker = _core_maker(network.load, preprocessing.image_size)
-    return Source(network.name, preprocessing, network.num_classes, maker, parents=network.parents)
+    return Source(network.name, preprocessing, network.num_classes, maker, parents=network.parents, load=network.load)
 
 
 def _core_maker(load: Callable[[], ResNeSt], image_size: int) -> CoreMaker:

@@ -18,6 +18,7 @@ class Placement:
         float_type: number format of everything else.
         weight_bits: 8, or 7 where a CPU multiplies without VNNI: two products of 8-bit values overflow the 16-bit
             sum of ``vpmaddubsw`` (255·127·2 > 32767), two products with 7-bit weights do not (255·64·2 = 32640).
+            Fewer is for experiments: the graph stores 8 bits all the same.
         operators: operators whose activations and weights are quantized.
         shortcuts: Q/DQ on the shortcut branch of a residual add, so that convolution, add and ReLU stay one kernel.
         outputs: Q/DQ behind each quantized operator as well (after its ReLU): ONNX Runtime fuses an operator only
@@ -39,7 +40,7 @@ class Placement:
     @property
     def weight_limit(self) -> int:
         """Largest magnitude of a weight's integer."""
-        return 127 if self.weight_bits == 8 else 64
+        return 64 if self.weight_bits == 7 else 2 ** (self.weight_bits - 1) - 1
 
 
 POOLS = frozenset({"AveragePool", "MaxPool"})
