@@ -23,7 +23,7 @@ def layers(placement: Placement, form: Form, folder: Path) -> list[dict[str, Any
     found = []
     for operation in compiled.get_runtime_model().get_ordered_ops():
         notes = {key: str(note.value) for key, note in operation.get_rt_info().items()}
-        shape = operation.get_output_shape(0) if operation.get_output_size() else ()
+        shape = list(operation.get_output_shape(0)) if operation.get_output_size() else []
         found.append({**notes, "name": operation.get_friendly_name(), "map": len(shape) == 4 and shape[2] > 1})
     return found
 
