@@ -37,7 +37,7 @@ def test_the_tree_is_as_drawn() -> None:
         for name, kind in CLASSES.items()
     }
     assert drawn_tree() == actual
-    assert len(actual) == 15
+    assert len(actual) == 16
 
 
 def test_exit_codes_are_the_documented_ones() -> None:
