@@ -30,6 +30,9 @@ from resnest_edge.pipeline.plan import BuildRequest
 from resnest_edge.pipeline.progress import silent
 from resnest_edge.spec import BatchRange, GraphInfo, InputFormat, Precision, Preprocessing
 
+BATCH = BatchRange(1, 1, 64)
+"""Batch sizes that every engine takes, ours and others'."""
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -55,10 +58,9 @@ class Trained:
 
     def info(self, precision: Precision) -> GraphInfo:
         """What an engine of it takes."""
-        batch = BatchRange(1, 1, 64)
         side, classes = self.preprocessing.image_size, self.num_classes
         format_ = InputFormat.UINT8_NHWC
-        return GraphInfo(self.name, precision, precision, None, 8, format_, batch, side, classes)
+        return GraphInfo(self.name, precision, precision, None, 8, format_, BATCH, side, classes)
 
     def inputs(self) -> Iterator[npt.NDArray[np.float32]]:
         """(1, 3, S, S) normalised calibration pictures."""
@@ -108,7 +110,7 @@ def describe_network(request: BuildRequest) -> Trained:
 
 def _folded(network: Trained, core: ir.Model, out: Path) -> Path:
     """Put the interface of raw frames around a core graph, as around our own."""
-    shaped = with_shape(core, BatchRange(1, 1, 64), network.preprocessing.image_size)
+    shaped = with_shape(core, BATCH, network.preprocessing.image_size)
     save_graph(fold_interface(shaped, network.preprocessing), out / "model.onnx")
     return out / "model.onnx"
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peer_recipes import Trained, describe_network, peers
+from benchmarks.peer_recipes import BATCH, Trained, describe_network, peers
 from benchmarks.peer_sessions import OPENER
 from resnest_edge import environment
 from resnest_edge.files import write_atomically
@@ -33,9 +33,8 @@ from resnest_edge.pipeline.calibrate import calibrate
 from resnest_edge.pipeline.pictures import open_pictures
 from resnest_edge.pipeline.plan import BuildRequest
 from resnest_edge.pipeline.sources import PreprocessingChoice
-from resnest_edge.spec import BatchRange, Form, Precision, Target
+from resnest_edge.spec import Form, Precision, Target
 
-_BATCH = BatchRange(1, 1, 64)
 _FRAMES = 32
 OURS = "resnest-edge INT8, OpenVINO"
 
@@ -108,7 +107,7 @@ def _request(given: Given, folder: Path) -> BuildRequest:
         what=given.what,
         weights=given.weights,
         choice=choice,
-        batch=_BATCH,
+        batch=BATCH,
         images=given.images or "demo:train",
         calib_images=given.calib_images,
     )

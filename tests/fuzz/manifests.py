@@ -11,23 +11,11 @@ from typing import Any
 from resnest_edge.bundle import Manifest, open_bundle, write_bundle
 from resnest_edge.errors import BundleError
 from resnest_edge.manifest import DIGEST, decode_manifest
-from resnest_edge.spec import BatchRange, Form, GraphInfo, InputFormat, Precision, Preprocessing, QdqStyle, Target
+from resnest_edge.spec import BatchRange, GraphInfo, InputFormat, Precision, Preprocessing, Target
 from tests.fuzz.junk import alike, damage, dump, junk, mutate_json
 from tests.fuzz.outcome import Outcome
+from tests.support.bundles import INFO, LABELS
 
-_LABELS = ("tench", "spaniel dog", "église")
-_INT8 = GraphInfo(
-    name="resnest50",
-    precision=Precision.INT8,
-    float_type=Precision.FP32,
-    style=QdqStyle.CPU,
-    weight_bits=7,
-    input_format=InputFormat.UINT8_NHWC,
-    batch=BatchRange(1, 4, 8),
-    image_size=32,
-    num_classes=3,
-    form=Form.SPLIT,
-)
 _FP16 = GraphInfo(
     name="mine",
     precision=Precision.FP16,
@@ -48,8 +36,8 @@ class Manifests:
 
     def __init__(self, folder: Path) -> None:
         self._folders = [
-            _write(folder / "openvino", _INT8, Target.OPENVINO, "engine.xml"),
-            _write(folder / "exported", _INT8, Target.OPENVINO, None),
+            _write(folder / "openvino", INFO, Target.OPENVINO, "engine.xml"),
+            _write(folder / "exported", INFO, Target.OPENVINO, None),
             _write(folder / "tensorrt", _FP16, Target.TENSORRT, "engine.plan"),
         ]
         self._values = [json.loads((path / "manifest.json").read_bytes()) for path in self._folders]
@@ -114,5 +102,5 @@ def _write(folder: Path, info: GraphInfo, target: Target, engine: str | None) ->
         parents={"checkpoint": "abc"},
         command="resnest-edge build",
     )
-    write_bundle(folder, manifest, _LABELS)
+    write_bundle(folder, manifest, LABELS)
     return folder
