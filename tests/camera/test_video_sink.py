@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 from collections.abc import Iterator
@@ -130,28 +131,33 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
         AnnotatedVideo(tmp_path / "file" / "out.mp4")
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def small_disk() -> Iterator[None]:
-    """Files may not grow beyond 100 kB: what a full disk looks like to a program that writes."""
+    """Files may not grow beyond 100 kB: what a full disk looks like to a program that writes.
+
+    No fixture: pytest writes a test's verdict before it tears fixtures down, and its log may be longer than that.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.usefixtures("small_disk")
 def test_a_full_disk_is_an_output_error_and_leaves_nothing(tmp_path: Path) -> None:
     random, sink, errors = np.random.default_rng(0), AnnotatedVideo(tmp_path / "out.mp4"), []
-    for index in range(60):
-        item = result(index, width=320, height=240)
-        item.frame.image[:] = random.integers(0, 256, item.frame.image.shape)
-        try:
-            sink.write(item)
-        except OutputError as exc:
-            errors.append(exc)
+    with small_disk():
+        for index in range(60):
+            item = result(index, width=320, height=240)
+            item.frame.image[:] = random.integers(0, 256, item.frame.image.shape)
+            try:
+                sink.write(item)
+            except OutputError as exc:
+                errors.append(exc)
+        with pytest.raises(OutputError, match="given up"):
+            sink.close()
     assert errors and "the disk is full" in str(errors[0]) and "given up" in str(errors[-1])
     assert sink.counters() == {"written": 60 - len(errors), "failed": len(errors)}
-    with pytest.raises(OutputError, match="given up"):
-        sink.close()
     sink.close()
     assert os.listdir(tmp_path) == []
