@@ -69,8 +69,10 @@ def fuzz(reader: Reader, inputs: int, seed: int, last: Path) -> Counter[str]:
     def read(number: int) -> None:
         last.write_text(str(number), encoding="ascii")
         faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
-        data, outcome = reader.check(Random(number))
-        faulthandler.cancel_dump_traceback_later()
+        try:
+            data, outcome = reader.check(Random(number))
+        finally:  # else an error ends whoever called, two minutes later and without a word
+            faulthandler.cancel_dump_traceback_later()
         counts[outcome.value] += 1
         seen.add(hashlib.sha256(data).digest())
 

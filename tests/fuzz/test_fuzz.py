@@ -34,7 +34,11 @@ def test_readers_answer_mutations_with_their_own_error_or_take_them(tmp_path: Pa
     assert counts[Outcome.REFUSED] and counts[Outcome.ACCEPTED]
 
 
-def test_an_error_that_escapes_is_found(tmp_path: Path) -> None:
+def test_an_error_that_escapes_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticking: list[float] = []
+    monkeypatch.setattr("faulthandler.dump_traceback_later", lambda seconds, **_: ticking.append(seconds))
+    monkeypatch.setattr("faulthandler.cancel_dump_traceback_later", ticking.clear)
+
     class Broken:
         name = "broken"
 
@@ -45,6 +49,7 @@ def test_an_error_that_escapes_is_found(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         fuzz(Broken(), 500, 0, tmp_path / "last")
     assert (tmp_path / "last").read_text().isdigit()
+    assert not ticking, "the watch for hangs would end this process"
 
 
 def test_a_mutation_leaves_the_original_alone() -> None:
