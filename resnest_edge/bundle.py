@@ -9,14 +9,18 @@ manifest.sig                                          in a signed bundle: Ed2551
 
 from __future__ import annotations
 
+import hashlib
 import os
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from resnest_edge import environment, signing
 from resnest_edge.class_names import decode_names, encode_names
-from resnest_edge.errors import BundleDamagedError, BundleMisfitError, InputError
-from resnest_edge.files import read_regular, refuse_existing, sha256_file, write_atomically
+from resnest_edge.errors import BundleDamagedError, BundleMisfitError, InputError, ResnestEdgeError
+from resnest_edge.files import copy_hashed, output_error, read_regular, refuse_existing, sha256_file, write_atomically
 from resnest_edge.manifest import Manifest, decode_manifest, encode_manifest
 from resnest_edge.spec import Precision, Target
 
@@ -28,8 +32,10 @@ __all__ = [
     "SIGNATURE",
     "Bundle",
     "Manifest",
+    "in_custody",
     "is_bundle",
     "open_bundle",
+    "reopen_bundle",
     "sign_bundle",
     "write_bundle",
 ]
@@ -43,11 +49,21 @@ MAX_MANIFEST_BYTES = 1 << 26
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle on disk whose files were verified against its manifest."""
+    """A bundle on disk whose files were verified against its manifest.
+
+    Attributes:
+        path: its folder.
+        manifest: what it says of itself.
+        labels: class names, in class order.
+        digest: SHA-256, in hex, of the bytes of ``manifest.json`` that were read.
+        trusted: whether a signature over those bytes was asked for, and is right.
+    """
 
     path: Path
     manifest: Manifest
     labels: tuple[str, ...]
+    digest: str
+    trusted: bool = field(default=False, compare=False)
 
     @property
     def model(self) -> Path:
@@ -73,6 +89,24 @@ class Bundle:
         """Size of the engine's files, or of the graph where there is no engine."""
         names = [name for name in self.manifest.files if name.startswith("engine")] or [MODEL]
         return sum((self.path / name).stat().st_size for name in names)
+
+    def copy_file(self, name: str, to: Path) -> None:
+        """Copy one of the manifest's files; the copy holds the bytes that were verified, or there is an error.
+
+        Raises:
+            BundleDamagedError: the file was changed or taken away after the bundle was opened, or never was in it.
+            OSError: the copy cannot be written.
+        """
+        source = self.path / name
+        if name not in self.manifest.files:
+            raise BundleDamagedError("the manifest does not list this file", where=source, hint="Build it again.")
+        try:
+            with source.open("rb") as stream:
+                digest = copy_hashed(stream, to)
+        except FileNotFoundError as exc:
+            raise _changed(source) from exc
+        if digest != self.manifest.files[name]:
+            raise _changed(source)
 
 
 def write_bundle(folder: Path, manifest: Manifest, labels: tuple[str, ...]) -> Manifest:
@@ -101,6 +135,50 @@ def open_bundle(path: Path, *, trust: Path | None = None) -> Bundle:
         BundleMisfitError: built for a CPU that this one is not.
     """
     return _open(path, _manifest_bytes(path), trust)
+
+
+def reopen_bundle(path: Path, digest: str, *, trusted: bool) -> Bundle:
+    """Open, in another process, the bundle that one process verified already; or none, where it is another by now.
+
+    Args:
+        path: the bundle's folder.
+        digest: ``Bundle.digest`` of the bundle that was verified.
+        trusted: its ``Bundle.trusted``.
+
+    Raises:
+        BundleError: as :func:`open_bundle`, and where the manifest is not that one any more.
+    """
+    data = _manifest_bytes(path)
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise _changed(path / MANIFEST)
+    return replace(_open(path, data, None), trusted=trusted)
+
+
+@contextmanager
+def in_custody(bundle: Bundle) -> Iterator[Bundle]:
+    """A bundle whose files nobody else changes while the block reads them.
+
+    A trusted bundle is copied into a folder of this user's alone, each file held to its digest on the way: what is
+    read there is what was signed, whoever else can write to the bundle. Any other bundle is itself. What goes wrong
+    in the block names the bundle, not the copy.
+
+    Raises:
+        BundleDamagedError: a file was changed after the bundle was opened.
+        OutputError: there is no room for the copy.
+    """
+    if not bundle.trusted:
+        yield bundle
+        return
+    with tempfile.TemporaryDirectory(prefix="resnest-edge-") as name:
+        try:
+            for file in bundle.manifest.files:
+                bundle.copy_file(file, Path(name) / file)
+        except OSError as exc:
+            raise output_error(Path(name), exc) from exc
+        try:
+            yield replace(bundle, path=Path(name))
+        except ResnestEdgeError as exc:
+            raise exc.renamed(name, str(bundle.path)) from exc
 
 
 def sign_bundle(path: Path, key: Path, *, force: bool) -> Bundle:
@@ -136,7 +214,12 @@ def _open(path: Path, data: bytes, trust: Path | None) -> Bundle:
     if len(labels) != manifest.info.num_classes:
         raise BundleDamagedError(f"{len(labels)} labels for {manifest.info.num_classes} classes", where=path)
     _check_fit(path, manifest)
-    return Bundle(path, manifest, labels)
+    return Bundle(path, manifest, labels, hashlib.sha256(data).hexdigest(), trusted=trust is not None)
+
+
+def _changed(path: Path) -> BundleDamagedError:
+    hint = "Something else writes to this bundle: find out what, and open it again."
+    return BundleDamagedError("it was changed after it had been verified", where=path, hint=hint)
 
 
 def _read_labels(path: Path) -> tuple[str, ...]:

@@ -47,6 +47,11 @@ class ResnestEdgeError(Exception):
         text = self.what if self.where is None else f"{self.where}: {self.what}"
         return text if self.hint is None else f"{text}. {self.hint}"
 
+    def renamed(self, old: str, new: str) -> ResnestEdgeError:
+        """The same error, with one path put in the place of another wherever it is named."""
+        where, hint = (text and text.replace(old, new) for text in (self.where, self.hint))
+        return type(self)(self.what.replace(old, new), where=where, hint=hint)
+
 
 class GateError(ResnestEdgeError):
     """A measured value crossed the line the user drew."""

@@ -126,6 +126,20 @@ def sha256_file(path: Path) -> str:
     return hasher.hexdigest()
 
 
+def copy_hashed(source: BinaryIO, to: Path) -> str:
+    """Write what is left of an open file to ``to``, and return the SHA-256, in hex, of the bytes written.
+
+    Raises:
+        OSError: as the operating system says.
+    """
+    hasher = hashlib.sha256()
+    with to.open("wb") as stream:
+        while chunk := source.read(_CHUNK):
+            hasher.update(chunk)
+            stream.write(chunk)
+    return hasher.hexdigest()
+
+
 def output_error(path: Path, exc: OSError) -> OutputError:
     """Say in our words what the operating system refused."""
     if exc.errno in (errno.ENOSPC, errno.EDQUOT):

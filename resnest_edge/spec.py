@@ -10,6 +10,12 @@ from typing import Any
 
 from resnest_edge.errors import InputError, UsageError
 
+MOST_BATCH = 65_535
+"""Images in one inference at most; also what a graph of any batch size is exported for."""
+
+MOST_PIXELS = 16_384
+"""Side of the largest square that a picture is resized to."""
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -102,10 +108,10 @@ class Preprocessing:
     color: str = "rgb"
 
     def __post_init__(self) -> None:
-        if self.image_size < 1 or self.resize < self.image_size:
+        if not 1 <= self.image_size <= self.resize <= MOST_PIXELS:
             raise UsageError(
                 f"image size {self.image_size} and resize {self.resize} do not fit",
-                hint="The resize side must be at least the image size, and both positive.",
+                hint=f"The resize side is at least the image size, and at most {MOST_PIXELS} pixels.",
             )
         if self.mode is ResizeMode.SQUASH and self.resize != self.image_size:
             raise UsageError(
@@ -168,10 +174,10 @@ class BatchRange:
     maximum: int
 
     def __post_init__(self) -> None:
-        if not 1 <= self.minimum <= self.optimum <= self.maximum:
+        if not 1 <= self.minimum <= self.optimum <= self.maximum <= MOST_BATCH:
             raise UsageError(
                 f"batch {self.minimum}:{self.optimum}:{self.maximum} is not a range",
-                hint="Give N, or MIN:OPT:MAX with 1 <= MIN <= OPT <= MAX.",
+                hint=f"Give N, or MIN:OPT:MAX with 1 <= MIN <= OPT <= MAX <= {MOST_BATCH}.",
             )
 
     @property
@@ -191,7 +197,7 @@ class BatchRange:
         """
         parts = text.split(":")
         if len(parts) not in (1, 3) or not all(re.fullmatch("[0-9]{1,9}", part) for part in parts):
-            raise UsageError(f"--batch {text!r} is not N or MIN:OPT:MAX", hint="For example 8, or 1:8:32.")
+            raise UsageError(f"--batch {text[:40]!r} is not N or MIN:OPT:MAX", hint="For example 8, or 1:8:32.")
         numbers = [int(part) for part in parts]
         return cls(*(numbers * 3 if len(numbers) == 1 else numbers))
 

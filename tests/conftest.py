@@ -9,7 +9,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests.extras import EXTRAS
+from tests.extras import EXTRAS, WORKSTATION
 from tests.support.cli import CommandLine
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -32,6 +32,16 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip("no photographs here: set RESNEST_EDGE_DATA to a folder that holds imagenette/")
     return folder
+
+
+@pytest.fixture(scope="session")
+def workstation(request: pytest.FixtureRequest) -> None:
+    """For tests that build engines: with ``--core``, they are skipped by name where the extras are missing."""
+    if request.config.getoption("--core"):
+        for library in WORKSTATION:
+            pytest.importorskip(
+                library, reason=f"builds an engine, which needs {library}", exc_type=ModuleNotFoundError
+            )
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+WORKSTATION = ("torch", "onnx", "onnxruntime", "openvino")
+"""What stands for the extras ``export`` and ``cpu``: with these a checkpoint becomes an engine that runs here."""
+
 EXTRAS = frozenset(
     {
         "av",

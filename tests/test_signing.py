@@ -216,6 +216,7 @@ LOADING: dict[str, tuple[str, ...]] = {
     "benchmark": (),
     "report": ("--out", "report"),
     "package": ("--for", "onnx"),
+    "run": ("--source", "demo:"),
     "build": ("--out", "built"),
 }
 

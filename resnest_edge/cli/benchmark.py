@@ -9,19 +9,28 @@ import typer
 
 from resnest_edge.cli import options
 from resnest_edge.cli.console import note, number, print_json, print_table, progress_bars, warn
+from resnest_edge.spec import MOST_BATCH
 
 Batches = Annotated[
     list[int] | None,
-    typer.Option("--batch", min=1, help="Images per inference; may be given several times. (default: 1)"),
+    typer.Option(
+        "--batch", min=1, max=MOST_BATCH, help="Images per inference; may be given several times. (default: 1)"
+    ),
 ]
 Streams = Annotated[
     list[int] | None,
-    typer.Option("--streams", min=1, help="Inferences in flight; may be given several times. (default: 1)"),
+    typer.Option("--streams", min=1, max=1024, help="Inferences in flight; may be given several times. (default: 1)"),
 ]
-Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads in all. (default: every core)")]
-Rounds = Annotated[int, typer.Option("--rounds", min=1, help="How often every engine gets its slice of time.")]
-Seconds = Annotated[float, typer.Option("--seconds", min=0.01, help="Length of one slice.")]
-Warmup = Annotated[float, typer.Option("--warmup", min=0.0, help="Seconds each engine runs before anything counts.")]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, max=4096, help="CPU threads in all. (default: every core)")
+]
+Rounds = Annotated[
+    int, typer.Option("--rounds", min=1, max=1_000_000, help="How often every engine gets its slice of time.")
+]
+Seconds = Annotated[float, typer.Option("--seconds", min=0.01, max=3600.0, help="Length of one slice.")]
+Warmup = Annotated[
+    float, typer.Option("--warmup", min=0.0, max=3600.0, help="Seconds each engine runs before anything counts.")
+]
 
 
 def command(

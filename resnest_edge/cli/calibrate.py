@@ -16,7 +16,9 @@ def command(
     what: options.What = None,
     weights: options.Weights = None,
     images: options.Images = None,
-    sample: Annotated[int, typer.Option("--sample", min=1, help="Images to draw, balanced over classes.")] = 512,
+    sample: Annotated[
+        int, typer.Option("--sample", min=1, max=options.MOST_IMAGES, help="Images to draw, balanced over classes.")
+    ] = 512,
     seed: options.Seed = 0,
     list_path: Annotated[
         Path | None,

@@ -9,10 +9,22 @@ from pathlib import Path
 
 from resnest_edge.cli.app import app
 from resnest_edge.cli.console import complain
-from resnest_edge.errors import ResnestEdgeError
+from resnest_edge.errors import ResnestEdgeError, UnavailableError
 
 PROGRAM = "resnest-edge"
 BUG = 70
+
+EXTRA_OF = {
+    **dict.fromkeys(
+        ("torch", "onnx", "onnx_ir", "onnxscript", "onnxsim", "safetensors", "ml_dtypes", "google"), "export"
+    ),
+    **dict.fromkeys(("av", "prometheus_client"), "camera"),
+    "onnxruntime": "cpu",
+    "openvino": "cpu",
+    "cryptography": "sign",
+    "ray": "ray",
+}
+"""Which extra installs a library that part of a command cannot do without."""
 
 
 def main() -> None:
@@ -20,13 +32,26 @@ def main() -> None:
     4 a bundle does not fit, 70 a bug, 130 interrupted.
     """
     try:
-        app(prog_name=PROGRAM)
+        _run()
     except ResnestEdgeError as exc:
         complain(str(exc))
         sys.exit(exc.exit_code)
     except Exception as exc:  # noqa: BLE001 - the last line of defence: a user gets one line, the log the rest
         complain(f"this is a bug in resnest-edge ({type(exc).__name__}: {exc}). Please report it with {_log(exc)}")
         sys.exit(BUG)
+
+
+def _run() -> None:
+    try:
+        app(prog_name=PROGRAM)
+    except ModuleNotFoundError as exc:
+        library = (exc.name or "").partition(".")[0]
+        if library not in EXTRA_OF:
+            raise
+        raise UnavailableError(
+            f"this needs {library}, which is not installed",
+            hint=f"Install it with: pip install 'resnest-edge[{EXTRA_OF[library]}]'.",
+        ) from exc
 
 
 def _log(exc: Exception) -> Path:

@@ -9,6 +9,7 @@ import typer
 
 from resnest_edge.cli import options
 from resnest_edge.cli.console import interval, note, number, print_json, print_table, progress_bars
+from resnest_edge.spec import MOST_BATCH
 
 TRAINING = "Training"
 
@@ -28,11 +29,13 @@ def command(
         typer.Option("--eval-images", metavar="DIR|LIST", help="Labelled images to measure on, before and after."),
     ] = None,
     epochs: Annotated[
-        int, typer.Option("--epochs", min=1, help="Passes over the images.", rich_help_panel=TRAINING)
+        int, typer.Option("--epochs", min=1, max=100_000, help="Passes over the images.", rich_help_panel=TRAINING)
     ] = 3,
-    rate: Annotated[float, typer.Option("--rate", help="Adam's first step size.", rich_help_panel=TRAINING)] = 1e-4,
+    rate: Annotated[
+        float, typer.Option("--rate", min=1e-9, max=1.0, help="Adam's first step size.", rich_help_panel=TRAINING)
+    ] = 1e-4,
     batch_size: Annotated[
-        int, typer.Option("--batch-size", min=1, help="Images a step.", rich_help_panel=TRAINING)
+        int, typer.Option("--batch-size", min=1, max=MOST_BATCH, help="Images a step.", rich_help_panel=TRAINING)
     ] = 32,
     target: options.Targets = None,
     calib_images: options.CalibImages = 512,

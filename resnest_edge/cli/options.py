@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,11 @@ import typer
 
 from resnest_edge.errors import UsageError
 from resnest_edge.spec import Form, InputFormat, Interpolation, Precision, Target
+
+# Every number has an end: beyond it lies a slip of the finger, which would otherwise fail late and in other words.
+MOST_CLASSES = 1_000_000
+MOST_IMAGES = 100_000_000
+LARGEST_SIDE = 4096
 
 IMAGES = "Preprocessing"
 QUANTIZING = "Calibration"
@@ -35,7 +41,10 @@ Weights = Annotated[
     ),
 ]
 NumClasses = Annotated[
-    int | None, typer.Option("--num-classes", min=1, help="Classes, for random weights; else read from the checkpoint.")
+    int | None,
+    typer.Option(
+        "--num-classes", min=1, max=MOST_CLASSES, help="Classes, for random weights; else read from the checkpoint."
+    ),
 ]
 Precisions = Annotated[
     list[Precision] | None,
@@ -77,10 +86,17 @@ EvalImages = Annotated[
 CalibImages = Annotated[
     int,
     typer.Option(
-        "--calib-images", min=1, help="Images drawn for calibration, balanced over classes.", rich_help_panel=QUANTIZING
+        "--calib-images",
+        min=1,
+        max=MOST_IMAGES,
+        help="Images drawn for calibration, balanced over classes.",
+        rich_help_panel=QUANTIZING,
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Decides which images are drawn.", rich_help_panel=QUANTIZING)]
+Seed = Annotated[
+    int,
+    typer.Option("--seed", min=0, max=2**32 - 1, help="Decides which images are drawn.", rich_help_panel=QUANTIZING),
+]
 Method = Annotated[
     str,
     typer.Option(
@@ -101,6 +117,7 @@ MaxDrop = Annotated[
         "--max-drop",
         metavar="POINTS",
         min=0.0,
+        max=100.0,
         help="Largest drop in top-1 of an INT8 engine: layers go back to float until it holds; exit 1 if it cannot.",
         rich_help_panel=QUANTIZING,
     ),
@@ -130,7 +147,8 @@ WeightBits = Annotated[
     ),
 ]
 ImageSize = Annotated[
-    int | None, typer.Option("--image-size", min=32, help="Side of the input, pixels.", rich_help_panel=IMAGES)
+    int | None,
+    typer.Option("--image-size", min=32, max=LARGEST_SIDE, help="Side of the input, pixels.", rich_help_panel=IMAGES),
 ]
 Resize = Annotated[
     str | None,
@@ -154,7 +172,9 @@ Color = Annotated[
 ]
 Workspace = Annotated[
     int | None,
-    typer.Option("--workspace", metavar="MIB", min=1, help="TensorRT: scratch memory.", rich_help_panel=ENGINE),
+    typer.Option(
+        "--workspace", metavar="MIB", min=1, max=2**20, help="TensorRT: scratch memory.", rich_help_panel=ENGINE
+    ),
 ]
 Level = Annotated[
     int | None,
@@ -198,6 +218,7 @@ DlaCore = Annotated[
         "--dla-core",
         metavar="N",
         min=0,
+        max=7,
         help="TensorRT on a Jetson with one: build for this DLA core; the GPU takes what it cannot run.",
         rich_help_panel=ENGINE,
     ),
@@ -214,6 +235,7 @@ Stripped = Annotated[
         rich_help_panel=ENGINE,
     ),
 ]
+_NUMBER = re.compile(r"[+-]?[0-9]{1,20}(\.[0-9]{0,40})?([eE][+-]?[0-9]{1,3})?")
 
 
 def triple(option: str, text: str | None) -> tuple[float, float, float] | None:
@@ -224,8 +246,8 @@ def triple(option: str, text: str | None) -> tuple[float, float, float] | None:
     """
     if text is None:
         return None
-    try:
-        first, second, third = (float(part) for part in text.split(","))
-    except ValueError as exc:
-        raise UsageError(f"{option} {text!r} is not three numbers", hint="For example 0.485,0.456,0.406.") from exc
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != 3 or not all(_NUMBER.fullmatch(part) for part in parts):
+        raise UsageError(f"{option} {text[:40]!r} is not three numbers", hint="For example 0.485,0.456,0.406.")
+    first, second, third = (float(part) for part in parts)
     return first, second, third

@@ -16,6 +16,7 @@ import typer
 from resnest_edge.cli import options
 from resnest_edge.cli.console import note, number, print_json, print_table, warn
 from resnest_edge.errors import UsageError
+from resnest_edge.spec import MOST_BATCH
 
 if TYPE_CHECKING:
     from resnest_edge.camera.stream import Stream
@@ -47,7 +48,10 @@ def command(
         ),
     ] = None,
     top_k: Annotated[
-        int, typer.Option("--top-k", min=1, help="Classes of one answer at most.", rich_help_panel=ANSWERS)
+        int,
+        typer.Option(
+            "--top-k", min=1, max=options.MOST_CLASSES, help="Classes of one answer at most.", rich_help_panel=ANSWERS
+        ),
     ] = 1,
     threshold: Annotated[
         float,
@@ -55,21 +59,30 @@ def command(
     ] = 0.0,
     smoothing: Annotated[
         float,
-        typer.Option("--smoothing", min=0.0, help="Weight of a source's past, below 1.", rich_help_panel=ANSWERS),
+        typer.Option(
+            "--smoothing", min=0.0, max=1.0, help="Weight of a source's past, below 1.", rich_help_panel=ANSWERS
+        ),
     ] = 0.0,
     batch: Annotated[
         int | None,
-        typer.Option("--batch", min=1, help="Frames per inference at most. (default: one for each source)"),
+        typer.Option(
+            "--batch", min=1, max=MOST_BATCH, help="Frames per inference at most. (default: one for each source)"
+        ),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="CPU threads of the engine. (default: every core)")
+        int | None, typer.Option("--threads", min=1, max=4096, help="CPU threads of the engine. (default: every core)")
     ] = None,
     window: Annotated[
-        float, typer.Option("--window", metavar="MS", min=0.0, help="Milliseconds that a frame may wait for company.")
+        float,
+        typer.Option(
+            "--window", metavar="MS", min=0.0, max=60_000.0, help="Milliseconds that a frame may wait for company."
+        ),
     ] = 2.0,
     queue: Annotated[
         int,
-        typer.Option("--queue", min=1, help="Frames of a source that may wait; a camera then drops its oldest."),
+        typer.Option(
+            "--queue", min=1, max=100_000, help="Frames of a source that may wait; a camera then drops its oldest."
+        ),
     ] = 4,
     stall: Annotated[
         float,
@@ -77,6 +90,7 @@ def command(
             "--stall-timeout",
             metavar="SECONDS",
             min=0.1,
+            max=86_400.0,
             help="Time without a picture after which a source is opened again.",
             rich_help_panel=PATIENCE,
         ),
@@ -86,6 +100,7 @@ def command(
         typer.Option(
             "--retries",
             min=0,
+            max=1_000_000,
             help="Failed attempts in a row after which a camera is given up. (default: no limit)",
             rich_help_panel=PATIENCE,
         ),
@@ -96,6 +111,7 @@ def command(
             "--backoff",
             metavar="SECONDS",
             min=0.01,
+            max=86_400.0,
             help="Time before the first new attempt; it doubles, up to 30.",
             rich_help_panel=PATIENCE,
         ),
@@ -105,11 +121,13 @@ def command(
         typer.Option("--stop-on-sink-error", help="End when a sink cannot take a result.", rich_help_panel=LIMITS),
     ] = False,
     frames: Annotated[
-        int | None, typer.Option("--frames", min=1, help="Frames of each source.", rich_help_panel=LIMITS)
+        int | None, typer.Option("--frames", min=1, max=10**12, help="Frames of each source.", rich_help_panel=LIMITS)
     ] = None,
     duration: Annotated[
         float | None,
-        typer.Option("--duration", metavar="SECONDS", min=0.01, help="Length of the run.", rich_help_panel=LIMITS),
+        typer.Option(
+            "--duration", metavar="SECONDS", min=0.01, max=10**9, help="Length of the run.", rich_help_panel=LIMITS
+        ),
     ] = None,
     trust: options.Trust = None,
     json: options.Json = False,

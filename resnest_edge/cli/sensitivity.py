@@ -23,7 +23,9 @@ def command(
     weights: options.Weights = None,
     images: options.Images = None,
     eval_images: options.EvalImages = None,
-    count: Annotated[int, typer.Option("--count", min=1, help="Images to measure each layer on.")] = 64,
+    count: Annotated[
+        int, typer.Option("--count", min=1, max=options.MOST_IMAGES, help="Images to measure each layer on.")
+    ] = 64,
     target: options.Targets = None,
     calib_images: options.CalibImages = 512,
     seed: options.Seed = 0,

@@ -29,7 +29,12 @@ def command(
     num_classes: options.NumClasses = None,
     image_size: Annotated[
         list[int] | None,
-        typer.Option("--image-size", min=32, help="Pixels; may be given several times. (default: each network's own)"),
+        typer.Option(
+            "--image-size",
+            min=32,
+            max=options.LARGEST_SIDE,
+            help="Pixels; may be given several times. (default: each network's own)",
+        ),
     ] = None,
     form: Annotated[
         list[Form] | None,

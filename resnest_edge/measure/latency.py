@@ -10,8 +10,8 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,19 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Subject:
-    """A bundle to measure: its name in the results, its folder, and its target."""
+    """A bundle to measure.
+
+    Attributes:
+        name: in the results.
+        path: its folder.
+        target: its runtime.
+        known: what the opener is told of it beside the session's options, by keyword; plain values.
+    """
 
     name: str
     path: Path
     target: str
+    known: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -116,7 +124,8 @@ def benchmark(
     Args:
         subjects: the bundles; ratios are against the first.
         plan: batch sizes, streams and durations.
-        opener: ``module:function`` that a worker imports to load a bundle: ``(Path, SessionOptions) -> Session``.
+        opener: ``module:function`` that a worker imports to load a bundle:
+            ``(Path, SessionOptions, **known) -> Session``.
         frames: pictures to feed, (N, S, S, 3) uint8 RGB of the engines' size; None means noise.
         on_progress: told after each step; loading one session is a step, and so is one slice.
 
@@ -208,7 +217,7 @@ def _load(
     opened = []
     for cell, (batch, streams) in enumerate(plan.cells):
         request = {"do": "open", "opener": opener, "bundle": str(subject.path), "batch": batch, "streams": streams}
-        request.update(threads=plan.threads, frames=frames, seed=plan.seed)
+        request.update(threads=plan.threads, frames=frames, seed=plan.seed, known=dict(subject.known))
         opened.append(worker.ask(request, plan.timeout))
         if plan.warmup > 0:
             _slice(worker, cell, plan.warmup, plan.timeout)

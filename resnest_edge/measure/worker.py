@@ -1,7 +1,7 @@
 """The process that measures one bundle: it answers JSON lines on a socket.
 
 Requests:
-    ``{"do": "open", "opener", "bundle", "batch", "streams", "threads", "frames", "seed"}``, once for each cell
+    ``{"do": "open", "opener", "bundle", "batch", "streams", "threads", "frames", "seed", "known"}``, once for each cell
     ``{"do": "slice", "cell", "seconds"}``, any number of times; cells count from 0 in the order they were opened
     ``{"do": "finish"}``
 Each is answered by ``{"ok": {…}}``, or by ``{"error": {"kind", "what", "where", "hint"}}`` for a deliberate error.
@@ -28,8 +28,8 @@ from resnest_edge.backends.base import Session, SessionOptions
 from resnest_edge.errors import ResnestEdgeError
 from resnest_edge.measure.frames import BATCHES, batch_ring, random_frames
 
-Opener = Callable[[Path, SessionOptions], Session]
-"""Loads a bundle; named to the worker as ``module:function``."""
+Opener = Callable[..., Session]
+"""Loads a bundle, ``(Path, SessionOptions, **known) -> Session``; named to the worker as ``module:function``."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def _open(request: dict[str, Any], cells: list[Cell], engines: ExitStack) -> dic
     options = SessionOptions(batch=request["batch"], streams=request["streams"], threads=request["threads"])
     opener = _resolve(request["opener"])
     start = time.perf_counter()
-    session = engines.enter_context(opener(Path(request["bundle"]), options))
+    session = engines.enter_context(opener(Path(request["bundle"]), options, **request["known"]))
     load_seconds = time.perf_counter() - start
     if request["frames"] is None:
         frames = random_frames(BATCHES * options.batch, session.info.image_size, request["seed"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 from resnest_edge.bundle import LABELS, MODEL, Bundle
@@ -42,8 +41,8 @@ for index in probabilities[0].argsort()[::-1][:5]:
 def write(bundle: Bundle, folder: Path) -> str:
     """Write ``model.onnx``, ``labels.txt``, ``preprocessing.json`` and ``classify.py``; return the README."""
     info = bundle.manifest.info
-    shutil.copyfile(bundle.model, folder / MODEL)
-    shutil.copyfile(bundle.path / LABELS, folder / LABELS)
+    for name in (MODEL, LABELS):
+        bundle.copy_file(name, folder / name)
     how = {
         **bundle.manifest.preprocessing.to_json(),
         "input_format": info.input_format.value,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 from resnest_edge.bundle import LABELS, Bundle
@@ -30,8 +29,8 @@ def write(bundle: Bundle, folder: Path) -> str:
     version = folder / name / "1"
     version.mkdir(parents=True)
     for suffix in (".xml", ".bin"):
-        shutil.copyfile(bundle.engine.with_suffix(suffix), version / f"model{suffix}")
-    shutil.copyfile(bundle.path / LABELS, folder / LABELS)
+        bundle.copy_file(bundle.engine.with_suffix(suffix).name, version / f"model{suffix}")
+    bundle.copy_file(LABELS, folder / LABELS)
     # Left to itself, OpenVINO would run a float32 graph in BF16 on some CPUs.
     hint = "bf16" if manifest.info.float_type is Precision.BF16 else "f32"
     model = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resnest_edge.bundle import Bundle, open_bundle
+from resnest_edge.bundle import Bundle, in_custody, open_bundle
 from resnest_edge.files import new_folder
 from resnest_edge.packaging import deepstream, onnx_folder, openvino_model_server, triton
 from resnest_edge.packaging.names import Consumer
@@ -59,8 +59,8 @@ def package(
     """
     bundle = open_bundle(path, trust=trust)
     target = out or path.resolve().with_name(f"{path.resolve().name}-{consumer}")
-    with new_folder(target, force=force) as folder:
-        text = _WRITERS[consumer](bundle, folder)
+    with new_folder(target, force=force) as folder, in_custody(bundle) as held:
+        text = _WRITERS[consumer](held, folder)
         (folder / "README.md").write_text(f"{text}\n{_origin(bundle, consumer)}", encoding="utf-8")
         files = sorted(item.relative_to(folder).as_posix() for item in folder.rglob("*") if item.is_file())
     return Package(target, path, consumer, tuple(files))

@@ -5,7 +5,6 @@ The fields are those of Triton's ``model_config.proto``.
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from resnest_edge.bundle import LABELS, Bundle
@@ -34,8 +33,8 @@ def write(bundle: Bundle, folder: Path) -> str:
     name = model_name(bundle)
     version = folder / name / "1"
     version.mkdir(parents=True)
-    shutil.copyfile(model, version / f"model{model.suffix}")
-    shutil.copyfile(bundle.path / LABELS, folder / name / LABELS)
+    bundle.copy_file(model.name, version / f"model{model.suffix}")
+    bundle.copy_file(LABELS, folder / name / LABELS)
     (folder / name / "config.pbtxt").write_text(config(bundle, name, line, kind), encoding="utf-8")
     return (
         f"# {name} for Triton Inference Server\n\n"

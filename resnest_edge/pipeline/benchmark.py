@@ -18,7 +18,7 @@ from resnest_edge.pipeline.pictures import first, open_pictures
 from resnest_edge.pipeline.progress import Progress, silent
 from resnest_edge.spec import Target
 
-OPENER = "resnest_edge.pipeline.runtimes:open_session"
+OPENER = "resnest_edge.pipeline.runtimes:reopen_session"
 _FRAMES = 32
 
 
@@ -30,7 +30,7 @@ def benchmark_paths(
     trust: Path | None = None,
     progress: Progress = silent,
 ) -> Benchmark:
-    """Measure several bundles, interleaved in one run.
+    """Open several bundles and measure them: see :func:`benchmark_bundles`.
 
     Args:
         paths: bundles; ratios are against the first.
@@ -38,12 +38,20 @@ def benchmark_paths(
         images: pictures to feed; noise if None.
         trust: a public key that must have signed every bundle.
         progress: told of each step.
+    """
+    bundles = [open_bundle(path, trust=trust) for path in paths]
+    return benchmark_bundles(bundles, plan, images=images, progress=progress)
+
+
+def benchmark_bundles(
+    bundles: Sequence[Bundle], plan: Plan, *, images: str | None = None, progress: Progress = silent
+) -> Benchmark:
+    """Measure several bundles, interleaved in one run, each in a process that loads these very bytes or none.
 
     Raises:
         UsageError: bundles of different image sizes cannot be fed the same pictures.
-        BundleError: damaged, or not for this machine.
+        BundleError: damaged, changed since it was opened, or not for this machine.
     """
-    bundles = [open_bundle(path, trust=trust) for path in paths]
     frames = None
     if images is not None:
         if len({bundle.manifest.preprocessing for bundle in bundles}) > 1:
@@ -51,7 +59,15 @@ def benchmark_paths(
         manifest = bundles[0].manifest
         pictures = first(open_pictures(images, None), _FRAMES)
         frames = np.concatenate([batch.images for batch in iter_batches(pictures, manifest.preprocessing, _FRAMES)])
-    subjects = [Subject(str(bundle.path), bundle.path, bundle.manifest.target.value) for bundle in bundles]
+    subjects = [
+        Subject(
+            str(bundle.path),
+            bundle.path,
+            bundle.manifest.target.value,
+            known={"digest": bundle.digest, "trusted": bundle.trusted},
+        )
+        for bundle in bundles
+    ]
     measured = benchmark(
         subjects,
         plan,

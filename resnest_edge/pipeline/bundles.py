@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,12 +57,13 @@ def rebuild_bundle(exported: Bundle, backend: Backend, out: Path, *, force: bool
 
     Raises:
         UsageError: the bundle was exported for another kind of target.
+        BundleDamagedError: its graph was changed after the bundle was opened.
         OutputError, GraphError, UnavailableError: as :func:`build_bundle`.
     """
     manifest = exported.manifest
     _check_retarget(exported, backend.target)
     with new_folder(out, force=force) as folder:
-        shutil.copyfile(exported.model, folder / MODEL)
+        exported.copy_file(MODEL, folder / MODEL)
         built = backend.build(folder / MODEL, manifest.info, options, folder)
         complete = Manifest(
             **{

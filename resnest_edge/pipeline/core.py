@@ -14,9 +14,9 @@ from resnest_edge.graph.shapes import with_shape
 from resnest_edge.graph.simplify import simplify_graph
 from resnest_edge.models.inference_form import to_inference_form
 from resnest_edge.models.resnest import ResNeSt
-from resnest_edge.spec import BatchRange, Form
+from resnest_edge.spec import MOST_BATCH, BatchRange, Form
 
-ANY_BATCH = BatchRange(1, 1, 65535)
+ANY_BATCH = BatchRange(1, 1, MOST_BATCH)
 """A core graph takes every batch; the typed graph narrows it, so scales do not depend on the batch asked for."""
 
 _PARITY_IMAGES = 4

@@ -109,17 +109,19 @@ class Engine(Session):
         return self
 
 
-def load(path: str | Path, options: SessionOptions | None = None) -> Engine:
+def load(path: str | Path, options: SessionOptions | None = None, *, trust: str | Path | None = None) -> Engine:
     """Verify a bundle and load its engine.
 
     Args:
         path: a folder that ``build`` wrote.
         options: images per inference, inferences in flight, CPU threads.
+        trust: a public key that must have signed the bundle; None asks for no signature.
 
     Raises:
-        BundleError: damaged, or not for this machine.
+        BundleError: damaged, not signed by ``trust``, or not for this machine.
+        InputError: ``trust`` holds no public key.
         UnavailableError: its runtime or device is not here.
         UsageError: the batch size is outside what the engine was built for.
     """
-    bundle = open_bundle(Path(path))
+    bundle = open_bundle(Path(path), trust=None if trust is None else Path(trust))
     return Engine(bundle, load_session(bundle, options or SessionOptions()))

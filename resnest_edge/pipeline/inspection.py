@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from resnest_edge.backends.inspection import EngineLayer, ModelLayer, find_warnings, map_layers
-from resnest_edge.bundle import Bundle, open_bundle
+from resnest_edge.bundle import Bundle, in_custody, open_bundle
 from resnest_edge.errors import BundleMisfitError, UnavailableError
 from resnest_edge.spec import Target
 
@@ -82,10 +82,19 @@ def inspect_path(path: Path, *, trust: Path | None = None) -> Inspection:
     Raises:
         BundleError: no bundle, a damaged one, one that ``trust`` did not sign, or one that this CPU cannot run.
     """
-    bundle = open_bundle(path, trust=trust)
+    return inspect_bundle(open_bundle(path, trust=trust))
+
+
+def inspect_bundle(bundle: Bundle) -> Inspection:
+    """Ask the runtime of an open bundle what became of each layer, as :func:`inspect_path`.
+
+    Raises:
+        BundleDamagedError: a trusted bundle was changed since it was opened.
+    """
     manifest = bundle.manifest
     try:
-        layers, notes = engine_layers(bundle)
+        with in_custody(bundle) as held:
+            layers, notes = engine_layers(held)
     except (UnavailableError, BundleMisfitError) as exc:
         unknown = [ModelLayer(name, asked, None, None) for name, asked in manifest.layers.items()]
         return Inspection(bundle, unknown, [], str(exc), [])

@@ -14,9 +14,9 @@ from resnest_edge.files import refuse_existing
 from resnest_edge.images import ImageSet
 from resnest_edge.measure.accuracy import Accuracy, compare
 from resnest_edge.measure.latency import Plan
-from resnest_edge.pipeline.benchmark import benchmark_paths
+from resnest_edge.pipeline.benchmark import benchmark_bundles
 from resnest_edge.pipeline.evaluation import evaluate_bundle
-from resnest_edge.pipeline.inspection import inspect_path
+from resnest_edge.pipeline.inspection import inspect_bundle
 from resnest_edge.pipeline.pictures import open_pictures
 from resnest_edge.pipeline.progress import Progress, silent
 from resnest_edge.pipeline.report_parts import engine_account, pictures_digest, published_points, read_sensitivity
@@ -81,8 +81,8 @@ def report(request: ReportRequest, progress: Progress = silent) -> tuple[Report,
     bundles = _open(request.paths, request.trust)
     sensitivity = read_sensitivity(request.sensitivity, {bundle.manifest.info.name for bundle in bundles})
     # Speed first: measuring accuracy keeps every core busy, and a busy machine is no place to measure speed on.
-    measured = benchmark_paths(
-        [bundle.path for bundle in bundles if bundle.manifest.engine], request.plan, progress=progress
+    measured = benchmark_bundles(
+        [bundle for bundle in bundles if bundle.manifest.engine], request.plan, progress=progress
     )
     layers = _inspect(bundles, progress) if request.layers else []
     images = None
@@ -130,7 +130,7 @@ def _inspect(bundles: Sequence[Bundle], progress: Progress) -> list[EngineLayers
     found = []
     for done, bundle in enumerate(bundles):
         progress("inspect layers", done, len(bundles))
-        found.append(engine_account(inspect_path(bundle.path)))
+        found.append(engine_account(inspect_bundle(bundle)))
     progress("inspect layers", len(bundles), len(bundles))
     return found
 

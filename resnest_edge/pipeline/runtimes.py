@@ -6,7 +6,7 @@ import importlib.util
 from pathlib import Path
 
 from resnest_edge.backends.base import Backend, Session, SessionOptions
-from resnest_edge.bundle import Bundle, open_bundle
+from resnest_edge.bundle import Bundle, in_custody, open_bundle, reopen_bundle
 from resnest_edge.errors import UnavailableError
 from resnest_edge.spec import Target
 
@@ -57,7 +57,24 @@ def open_session(path: Path, options: SessionOptions | None = None, *, trust: Pa
     return load_session(open_bundle(path, trust=trust), options or SessionOptions())
 
 
+def reopen_session(path: Path, options: SessionOptions, *, digest: str, trusted: bool) -> Session:
+    """Load, in a process that measures, the engine of the bundle that its parent verified.
+
+    Args:
+        path: the bundle.
+        options: how to run it.
+        digest: of the bundle as the parent found it, ``Bundle.digest``.
+        trusted: whether the parent asked for a signature.
+
+    Raises:
+        BundleError: damaged, not for this machine, or not the bundle that the parent verified any more.
+        UnavailableError: its runtime or device is not here.
+    """
+    return load_session(reopen_bundle(path, digest, trusted=trusted), options)
+
+
 def load_session(bundle: Bundle, options: SessionOptions) -> Session:
-    """Load the engine of a verified bundle."""
+    """Load the engine of a verified bundle; that of a trusted one, from bytes that nobody else can change."""
     manifest = bundle.manifest
-    return backend_for(manifest.target).load(bundle.engine, manifest.info, options, manifest.details)
+    with in_custody(bundle) as held:
+        return backend_for(manifest.target).load(held.engine, manifest.info, options, manifest.details)

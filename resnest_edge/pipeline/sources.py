@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -44,8 +45,11 @@ class PreprocessingChoice:
         if self.resize == "squash":
             mode, resize = ResizeMode.SQUASH, size
         elif self.resize is not None:
-            if not self.resize.isascii() or not self.resize.isdigit():
-                raise UsageError(f"--resize {self.resize!r} is neither a number of pixels nor squash")
+            if not re.fullmatch("[0-9]{1,5}", self.resize):
+                raise UsageError(
+                    f"--resize {self.resize[:40]!r} is neither a number of pixels nor squash",
+                    hint="For example --resize 256; five digits are the most.",
+                )
             mode = ResizeMode.SHORTER_SIDE if base.mode is ResizeMode.SQUASH else base.mode
             resize = int(self.resize)
         return replace(base, image_size=size, resize=resize, mode=mode, **given)

@@ -21,6 +21,7 @@ def watch(
     batch: int | None = None,
     threads: int | None = None,
     options: StreamOptions | None = None,
+    trust: str | Path | None = None,
 ) -> Watch:
     """Classify what cameras see; the results are an asynchronous iterator.
 
@@ -34,6 +35,7 @@ def watch(
         batch: frames per inference at most; None means one for each source.
         threads: CPU threads of the engine; None means every core.
         options: queues, patience with sources, limits.
+        trust: a public key that must have signed the bundle; None asks for no signature.
 
     Returns:
         An asynchronous iterator of :class:`~resnest_edge.camera.base.CameraResult`, and an asynchronous context
@@ -50,5 +52,6 @@ def watch(
         batch=batch,
         threads=threads,
         options=options or StreamOptions(),
+        trust=None if trust is None else Path(trust),
     )
     return Watch(lambda sink: open_stream(request, sinks=(sink,)))

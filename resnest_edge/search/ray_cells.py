@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ def probe(address: str | None, seconds: float = 5.0) -> None:
         return
     host, _, port = str(address).removeprefix("ray://").rpartition(":")
     hint = "Give HOST:PORT of the cluster's head, which `ray start --head` prints, or auto."
-    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+    if not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
         raise UnavailableError("this is no address of a Ray cluster", where=address, hint=hint)
     try:
         socket.create_connection((host.strip("[]"), int(port)), seconds).close()

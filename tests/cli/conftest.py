@@ -18,7 +18,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="package")
-def engines(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
+def engines(workstation: None, tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
     """A folder with the bundles ``fp32`` and ``int8``, for OpenVINO."""
     out = tmp_path_factory.mktemp("cli engines") / "engines"
     build(

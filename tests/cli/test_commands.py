@@ -18,6 +18,7 @@ from tests.support.cli import CommandLine
 FOREIGN = ("--mean", "0.5,0.5,0.5", "--std", "0.2,0.2,0.2", "--color", "rgb", "--resize", "32")
 
 
+@pytest.mark.usefixtures("workstation")
 def test_build_as_json_is_one_object(cli: CommandLine, pictures: Path, tmp_path: Path) -> None:
     ran = cli(
         *("build", "--precision", "int8", "--target", "openvino", "--images", pictures, "--calib-images", 30),
@@ -29,6 +30,7 @@ def test_build_as_json_is_one_object(cli: CommandLine, pictures: Path, tmp_path:
     assert "demo model" in ran.err.splitlines()[0]
 
 
+@pytest.mark.usefixtures("workstation")
 def test_build_prints_a_table(cli: CommandLine, pictures: Path, tmp_path: Path) -> None:
     ran = cli("build", "--images", pictures, "--calib-images", 30, "--out", tmp_path / "engine with spaces é")
     assert ran.code == 0, ran.err
@@ -65,6 +67,7 @@ def test_benchmark_and_report(cli: CommandLine, engines: Path, pictures: Path, t
     assert cli("report", tmp_path / "r" / "report.json", "--out", tmp_path / "r").code == 2
 
 
+@pytest.mark.usefixtures("workstation")
 def test_calibrate_writes_a_list_that_build_takes(cli: CommandLine, pictures: Path, tmp_path: Path) -> None:
     ran = cli("calibrate", "--images", pictures, "--sample", 20, "--seed", 3, "--list", tmp_path / "l.txt", "--json")
     assert ran.code == 0, ran.err
@@ -77,6 +80,7 @@ def test_calibrate_writes_a_list_that_build_takes(cli: CommandLine, pictures: Pa
     assert json.loads(ran.out)["results"][0]["calibration_images"] == 20
 
 
+@pytest.mark.usefixtures("workstation")
 def test_export_then_build(cli: CommandLine, pictures: Path, tmp_path: Path) -> None:
     ran = cli(
         "export", "--images", pictures, "--calib-images", 30, "--target", "tensorrt", "--out", tmp_path / "x", "--json"
@@ -91,9 +95,13 @@ def test_export_then_build(cli: CommandLine, pictures: Path, tmp_path: Path) -> 
     assert ran.code == 4 and "no engine" in ran.err
 
 
-def test_doctor_and_models(cli: CommandLine) -> None:
+@pytest.mark.usefixtures("workstation")
+def test_doctor(cli: CommandLine) -> None:
     parts = {part["name"]: part for part in json.loads(cli("doctor", "--json").out)["parts"]}
     assert parts["openvino"]["runs"] and not parts["tensorrt"]["runs"]
+
+
+def test_models(cli: CommandLine) -> None:
     assert "resnest50" in cli("models").out
     names = [model["name"] for model in json.loads(cli("models", "--json").out)["models"]]
     assert "resnest269" in names and len(names) == len(set(names))
@@ -104,24 +112,15 @@ def test_doctor_and_models(cli: CommandLine) -> None:
     [
         (("build", "resnest51", "--weights", "none"), 2, "resnest51"),
         (("build", "--precision", "int9"), 2, "int9"),
-        (("build", "--precision", "fp16"), 2, "FP16"),
-        (("build", "--precision", "bf16", "--target", "onnxruntime"), 2, "BF16"),
         (("build", "--batch", "8:1"), 2, "MIN:OPT:MAX"),
         (("build", "--batch", "8:4:1"), 2, "range"),
-        (("build", "--method", "best", "--images", "PICTURES"), 2, "best"),
         (("build", "--resize", "big"), 2, "squash"),
         (("build", "--mean", "1,2"), 2, "three numbers"),
         (("build", "--target", "tensorrt"), 3, "pip install"),
-        (("build", "--workspace", "64", "--target", "openvino"), 2, "--workspace"),
-        (("build", "--weights", "missing.pth"), 2, "missing.pth"),
-        (("build", "missing.onnx", *FOREIGN), 2, "missing.onnx"),
-        (("build", "--images", "missing"), 2, "missing"),
-        (("build", "--scales", "missing.json"), 2, "missing.json"),
         (("evaluate", "missing", "--images", "demo:test"), 4, "bundle"),
         (("benchmark", "missing"), 4, "bundle"),
         (("report", "missing"), 4, "bundle"),
         (("report", "missing.json"), 2, "missing.json"),
-        (("calibrate", "--images", "PICTURES"), 2, "--list"),
         (("frobnicate",), 2, "frobnicate"),
     ],
 )
@@ -130,12 +129,11 @@ def test_wrong_input_gets_its_code_and_one_message(
     code: int,
     message: str,
     cli: CommandLine,
-    pictures: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    ran = cli(*(str(pictures) if word == "PICTURES" else word for word in arguments))
+    ran = cli(*arguments)
     assert ran.code == code, ran.err
     assert message in ran.err
     assert "Traceback" not in ran.err
@@ -143,6 +141,34 @@ def test_wrong_input_gets_its_code_and_one_message(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("workstation")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("build", "--precision", "fp16"), "FP16"),
+        (("build", "--precision", "bf16", "--target", "onnxruntime"), "BF16"),
+        (("build", "--method", "best", "--images", "PICTURES"), "best"),
+        (("build", "--workspace", "64", "--target", "openvino"), "--workspace"),
+        (("build", "--weights", "missing.pth"), "missing.pth"),
+        (("build", "missing.onnx", *FOREIGN), "missing.onnx"),
+        (("build", "--images", "missing"), "missing"),
+        (("build", "--scales", "missing.json"), "missing.json"),
+        (("calibrate", "--images", "PICTURES"), "--list"),
+    ],
+)
+def test_wrong_input_of_a_build_ends_with_2_and_one_message(
+    arguments: tuple[str, ...],
+    message: str,
+    cli: CommandLine,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = tuple(str(pictures) if word == "PICTURES" else word for word in arguments)
+    test_wrong_input_gets_its_code_and_one_message(words, 2, message, cli, tmp_path, monkeypatch)
+
+
+@pytest.mark.usefixtures("workstation")
 def test_a_damaged_picture_is_named_or_skipped_on_request(cli: CommandLine, pictures: Path, tmp_path: Path) -> None:
     folder = tmp_path / "p"
     shutil.copytree(pictures, folder)
@@ -191,6 +217,7 @@ def test_wrong_number_of_class_folders(cli: CommandLine, engines: Path, pictures
     assert ran.code == 2 and "9" in ran.err and "10" in ran.err
 
 
+@pytest.mark.usefixtures("workstation")
 def test_unknown_preprocessing_names_the_options(cli: CommandLine, tmp_path: Path) -> None:
     from tests.support.foreign import write_foreign
 
@@ -200,6 +227,7 @@ def test_unknown_preprocessing_names_the_options(cli: CommandLine, tmp_path: Pat
     assert all(option in ran.err for option in ("--mean", "--std", "--color", "--resize"))
 
 
+@pytest.mark.usefixtures("workstation")
 def test_bring_your_own_onnx(cli: CommandLine, pictures: Path, tmp_path: Path) -> None:
     from tests.support.foreign import write_foreign
 

@@ -134,7 +134,7 @@ def test_a_worker_that_hangs_is_given_up_and_ended(tmp_path: Path) -> None:
     subject = bundle(tmp_path, "stuck", on_submit="hang")
     request = {"do": "open", "opener": OPENER, "bundle": str(subject.path), "batch": 1, "streams": 1}
     with WorkerProcess("stuck") as worker:
-        worker.ask({**request, "threads": None, "frames": None, "seed": 0}, 60)
+        worker.ask({**request, "threads": None, "frames": None, "seed": 0, "known": {}}, 60)
         with pytest.raises(BundleError, match=r"stuck: .* no answer within 0 s") as error:
             worker.ask({"do": "slice", "cell": 0, "seconds": 0.001}, 0.2)
         worker.__exit__(BundleError, error.value, None)

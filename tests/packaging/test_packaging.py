@@ -140,6 +140,7 @@ def test_command_line_lists_the_files(
     assert cli("package", tmp_path, "--for", "onnx").code == 4
 
 
+@pytest.mark.usefixtures("workstation")
 @pytest.mark.parametrize("input_format", InputFormat)
 def test_the_onnx_example_answers_as_the_session(tmp_path: Path, input_format: InputFormat) -> None:
     pictures, bundle = write_scenes(tmp_path / "pictures", "test", 10), tmp_path / "bundle"

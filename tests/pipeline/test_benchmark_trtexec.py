@@ -22,7 +22,7 @@ RESULT = BenchmarkResult(
 
 def bundle(target: Target, runtime: str) -> Bundle:
     manifest = Manifest(INFO, Preprocessing(), target, engine="engine.plan", runtime=runtime)
-    return Bundle(Path("engines/cam"), manifest, ())
+    return Bundle(Path("engines/cam"), manifest, (), "0")
 
 
 def told(result: BenchmarkResult, target: Target = Target.TENSORRT, runtime: str = "10.3.0") -> Benchmark:

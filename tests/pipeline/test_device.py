@@ -38,7 +38,9 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", params=[Target.OPENVINO, Target.ONNXRUNTIME], ids=str)
-def exported(request: pytest.FixtureRequest, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(
+    request: pytest.FixtureRequest, workstation: None, pictures: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     out = tmp_path_factory.mktemp("workstation") / "cam"
     asked = BuildRequest(
         precisions=(Precision.INT8,), targets=(request.param,), images=str(pictures), calib_images=20, out=out

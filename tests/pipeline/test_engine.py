@@ -19,7 +19,7 @@ from tests.support.demo_bundle import demo_bundle
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle(workstation: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return demo_bundle(tmp_path_factory.mktemp("engine"))
 
 
