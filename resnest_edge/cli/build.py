@@ -82,7 +82,8 @@ def command(
     if json:
         print_json(asdict(report))
         return
-    caption = f"Exporting and calibrating took {report.prepare_seconds:.1f} s, once for all."
+    spent = report.prepare_seconds  # none of it on a device, whose graph was exported elsewhere
+    caption = f"Exporting and calibrating took {spent:.1f} s, once for all." if spent else None
     print_table("Built", _COLUMNS, [_cells(row) for row in report.results], caption=caption)
     for row in report.results:
         for text in _held(row):

@@ -9,11 +9,12 @@ import typer
 
 from resnest_edge.cli import options
 from resnest_edge.cli.console import note, print_json, progress_bars
+from resnest_edge.errors import UsageError
 from resnest_edge.spec import Form
 
 
 def command(
-    what: options.What = None,
+    what: options.Network = None,
     weights: options.Weights = None,
     images: options.Images = None,
     sample: Annotated[
@@ -52,6 +53,10 @@ def command(
     from resnest_edge.cli.request import make_request
     from resnest_edge.pipeline.calibrate import calibrate
 
+    if list_path is not None and out is None and (what is not None or weights is not None):
+        raise UsageError(
+            "a list of images belongs to no network", hint="Leave the network out, or give --out FILE for its ranges."
+        )
     request = make_request({**locals(), "calib_images": sample, "precision": None})
     with progress_bars() as progress:
         result = calibrate(request, list_path, out, progress)

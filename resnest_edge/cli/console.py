@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from rich.table import Table
 from resnest_edge.pipeline.progress import Progress as Teller
 
 _FILE_WIDTH = 160
+_PROSE = re.compile(r"[A-Za-z]{2,},? [A-Za-z]{2,}")
 _errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -40,10 +42,11 @@ def print_json(value: Any) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], caption: str | None = None) -> None:
-    """Write a table to stdout; every column but the first is aligned to the right."""
+    """Write a table to stdout; every column but the first is aligned to the right, unless it holds sentences."""
     table = Table(title=title, caption=caption, title_justify="left", caption_justify="left", title_style="bold")
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+        words = index == 0 or any(_PROSE.search(row[index]) for row in rows)
+        table.add_column(column, justify="left" if words else "right", overflow="fold")
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
     console = Console(highlight=False)

@@ -8,7 +8,7 @@ from resnest_edge.spec import Form, InputFormat
 
 
 def command(
-    what: options.What = None,
+    what: options.Network = None,
     weights: options.Weights = None,
     num_classes: options.NumClasses = None,
     precision: options.Precisions = None,

@@ -18,7 +18,9 @@ def command(
     out: Annotated[
         Path, typer.Option("--out", metavar="FILE", help="The checkpoint to write, .safetensors; scales go beside it.")
     ],
-    what: options.What = None,
+    what: Annotated[
+        str | None, typer.Argument(metavar="VARIANT", help="The network; the embedded demo model if not given.")
+    ] = None,
     weights: options.Weights = None,
     images: Annotated[
         str | None,

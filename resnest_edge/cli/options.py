@@ -34,6 +34,10 @@ What = Annotated[
     str | None,
     typer.Argument(metavar="VARIANT|ONNX|BUNDLE", help="What to build; the embedded demo model if not given."),
 ]
+Network = Annotated[
+    str | None,
+    typer.Argument(metavar="VARIANT|ONNX", help="The network; the embedded demo model if not given."),
+]
 Weights = Annotated[
     str | None,
     typer.Option(

@@ -19,7 +19,7 @@ _SHOWN = 25
 
 
 def command(
-    what: options.What = None,
+    what: options.Network = None,
     weights: options.Weights = None,
     images: options.Images = None,
     eval_images: options.EvalImages = None,

@@ -244,6 +244,8 @@ def find_variant(name: str) -> Variant:
     if found is None:
         near = difflib.get_close_matches(name.lower(), _NAMES, n=3, cutoff=0.6)
         hint = f"Did you mean {' or '.join(near)}?" if near else "See `resnest-edge models`."
+        if name.lower().endswith((".pth", ".pt", ".safetensors")):
+            hint = f"A checkpoint is given as --weights {name}."
         raise UsageError(f"no variant is called {name!r}", hint=hint)
     return found
 

@@ -54,6 +54,7 @@ def open_network(what: str | None, weights: str | None, num_classes: int | None,
         CheckpointError: weights that cannot be read or do not fit.
         UnavailableError: pretrained weights and no network.
     """
+    variant = None if what is None else find_variant(what)
     if weights is None:
         raise UsageError(
             f"{what or 'a network'} needs weights",
@@ -61,7 +62,6 @@ def open_network(what: str | None, weights: str | None, num_classes: int | None,
         )
     if what is None and weights in ("pretrained", "none"):
         raise UsageError(f"--weights {weights} does not say which network", hint="Name a variant, such as resnest50.")
-    variant = None if what is None else find_variant(what)
     if variant is None or weights not in ("pretrained", "none"):
         return _from_file(variant, Path(weights), num_classes)
     if weights == "none":

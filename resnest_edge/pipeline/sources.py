@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from resnest_edge.bundle import is_bundle
 from resnest_edge.errors import GraphError, UsageError
 from resnest_edge.files import sha256_file
 from resnest_edge.pipeline.progress import Progress, silent
@@ -113,6 +114,11 @@ def find_source(
         if weights is not None or num_classes is not None:
             raise UsageError("an ONNX model brings its own weights and classes", hint="Leave --weights out.")
         return _foreign(Path(what), choice)
+    if what is not None and is_bundle(Path(what)):
+        raise UsageError(
+            f"{what} is a bundle, whose graph is written already",
+            hint=f"To build its engine: resnest-edge build {what}. Other commands begin with a network.",
+        )
     if what is None and weights is None:
         if num_classes is not None:
             raise UsageError("the demo model has 10 classes", hint="Name a variant and its --weights.")

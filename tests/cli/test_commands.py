@@ -13,6 +13,7 @@ from PIL import Image
 
 from resnest_edge.cli import entry
 from resnest_edge.demo.model import weights_path
+from tests.support.bundles import write_hollow
 from tests.support.cli import CommandLine
 
 FOREIGN = ("--mean", "0.5,0.5,0.5", "--std", "0.2,0.2,0.2", "--color", "rgb", "--resize", "32")
@@ -111,6 +112,7 @@ def test_models(cli: CommandLine) -> None:
     ("arguments", "code", "message"),
     [
         (("build", "resnest51", "--weights", "none"), 2, "resnest51"),
+        (("build", "my.pth"), 2, "--weights my.pth"),
         (("build", "--precision", "int9"), 2, "int9"),
         (("build", "--batch", "8:1"), 2, "MIN:OPT:MAX"),
         (("build", "--batch", "8:4:1"), 2, "range"),
@@ -154,6 +156,7 @@ def test_wrong_input_gets_its_code_and_one_message(
         (("build", "--images", "missing"), "missing"),
         (("build", "--scales", "missing.json"), "missing.json"),
         (("calibrate", "--images", "PICTURES"), "--list"),
+        (("calibrate", "resnest50", "--images", "PICTURES", "--list", "l.txt"), "no network"),
     ],
 )
 def test_wrong_input_of_a_build_ends_with_2_and_one_message(
@@ -241,6 +244,15 @@ def test_bring_your_own_onnx(cli: CommandLine, pictures: Path, tmp_path: Path) -
     assert len(rows) == 4
     assert all(row["agreement"] > 80 for row in rows)
     assert {row["precision_run"] for row in rows if row["precision"] == "int8"} == {"int8"}
+
+
+@pytest.mark.usefixtures("workstation")
+@pytest.mark.parametrize("verb", ["export", "sensitivity", "calibrate", "finetune"])
+def test_a_bundle_is_not_taken_for_a_network(cli: CommandLine, tmp_path: Path, verb: str) -> None:
+    folder, out = write_hollow(tmp_path / "cam"), tmp_path / "out.safetensors"
+    ran = cli(verb, folder, "--images", "demo:train", "--out", out)
+    assert ran.code == 2 and f"{folder} is a bundle" in ran.err and f"resnest-edge build {folder}" in ran.err
+    assert not out.exists()
 
 
 def test_a_bug_is_one_line_and_a_log(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,7 +71,7 @@ def test_a_sweep_goes_on_and_json_is_one_object(sweep: CommandLine, monkeypatch:
 def test_wrong_usage_ends_with_2_and_leaves_nothing(
     sweep: CommandLine, tmp_path: Path, arguments: tuple[str, ...], words: str
 ) -> None:
-    ran = sweep("sweep", *arguments)
+    ran = sweep("sweep", "--target", "openvino", *arguments)
     assert (ran.code, ran.out) == (2, "")
     assert words in ran.err
     assert list(tmp_path.iterdir()) == []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import json
 import re
-import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from resnest_edge.report.comparison import compare_reports
 from resnest_edge.report.comparison_pages import render_comparison_html
 from resnest_edge.report.gates import parse_gates
 from tests.report.samples import everything, many, two, unlabelled
+from tests.support.browser import chromium
 
 # Frames the page at one width, then measures it from outside: the page itself holds no script.
 PROBE = """<!doctype html><body style="margin:0">
@@ -54,10 +54,7 @@ onload = () => {{
 
 @pytest.fixture(scope="session")
 def browser() -> str:
-    for name in ("chromium", "chromium-browser", "google-chrome", "chrome"):
-        if (found := shutil.which(name)) is not None:
-            return found
-    pytest.skip("no Chromium here: the report was not rendered in a browser")
+    return chromium()
 
 
 def render(browser: str, folder: Path, page: str, *flags: str) -> tuple[str, str]:
