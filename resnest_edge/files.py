@@ -11,17 +11,19 @@ import ctypes
 import errno
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from resnest_edge.errors import OutputError
 
 _CHUNK = 1 << 20
+_MAX_JSON_BYTES = 1 << 28
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of renameat2(2)
 
 
@@ -41,6 +43,15 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o666) -> None:
             stream.write(data)
     except OSError as exc:
         raise output_error(path, exc) from exc
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8; bytes of a file's name that are no Unicode stand there as escapes (backslashreplace).
+
+    Raises:
+        OutputError: as :func:`write_atomically`.
+    """
+    write_atomically(path, text.encode("utf-8", "backslashreplace"))
 
 
 @contextlib.contextmanager
@@ -107,14 +118,29 @@ def read_regular(path: Path, limit: int) -> bytes:
         OSError: missing, unreadable, not a regular file, or longer than ``limit``.
     """
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    info = os.fstat(handle)
+    if not stat.S_ISREG(info.st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
     with os.fdopen(handle, "rb") as stream:
-        info = os.fstat(handle)
-        if not stat.S_ISREG(info.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
         data = b"" if info.st_size > limit else stream.read(limit + 1)
         if max(info.st_size, len(data)) > limit:
             raise OSError(errno.EFBIG, f"longer than {limit} bytes", str(path))
         return data
+
+
+def read_json(path: Path) -> Any:
+    """What a regular file of JSON holds: UTF-8, without NaN and infinities, at most 256 MiB.
+
+    Raises:
+        OSError: as :func:`read_regular`.
+        ValueError, RecursionError: it is no such JSON.
+    """
+    return json.loads(read_regular(path, _MAX_JSON_BYTES).decode("utf-8"), parse_constant=_refuse_constant)
+
+
+def _refuse_constant(text: str) -> None:
+    raise ValueError(f"{text} is not JSON")
 
 
 def sha256_file(path: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from resnest_edge.files import refuse_existing, write_atomically
+from resnest_edge.files import refuse_existing, write_text
 from resnest_edge.report.comparison import (
     FAILED,
     PASSED,
@@ -111,7 +111,7 @@ def write_comparison(found: Comparison, folder: Path, *, force: bool = False) ->
     for path in rendered:
         refuse_existing(path, force=force)
     for path, text in rendered.items():
-        write_atomically(path, text.encode())
+        write_text(path, text)
     return tuple(rendered)
 
 

@@ -9,6 +9,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 _Kind = TypeVar("_Kind")
+_MOST = 2**63 - 1
 
 
 def from_plain(kind: type[_Kind], value: Any, where: str = "") -> _Kind:
@@ -22,7 +23,7 @@ def from_plain(kind: type[_Kind], value: Any, where: str = "") -> _Kind:
     Raises:
         KeyError: a key is missing.
         TypeError: a value is of another type than its annotation says.
-        ValueError: a number is not finite, or a tuple of another length.
+        ValueError: a number is not finite or does not fit 64 bits, or a tuple of another length.
     """
     if not isinstance(value, Mapping):
         raise TypeError(f"{where or kind.__name__} is {_type(value)}, not an object")
@@ -67,6 +68,8 @@ def _scalar(hint: type, value: Any, where: str) -> Any:
         raise TypeError(f"{where} is {_type(value)}, not {hint.__name__}")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{where} is not finite")
+    if isinstance(value, int) and not -_MOST <= value <= _MOST:
+        raise ValueError(f"{where} has more digits than any figure here")
     return value
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from resnest_edge.errors import InputError
+from resnest_edge.files import read_json
 from resnest_edge.report.plain import from_plain
 from resnest_edge.report.schema import JSON_NAME, SCHEMA, Report, Row, Sensitivity
 
@@ -23,7 +23,7 @@ def load_report(path: Path) -> Report:
         InputError: the file is missing, not JSON, of another schema, lacks a key, or holds a value of another type.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        value = read_json(path)
         schema = value["schema"]
         if schema not in READABLE:
             raise InputError(
@@ -67,14 +67,39 @@ def _defaults(kind: type, names: frozenset[str]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
+class _Distribution:
+    percents: tuple[float, ...]
+    milliseconds: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class _Result:
-    """The keys of a benchmark's result that a page needs."""
+    """The keys of a benchmark's result that pages and comparisons use; those of schema 2 alone may be absent."""
 
     bundle: str
     batch: int
     streams: int
     latency_ms: Mapping[str, float]
     images_per_second: float
+    images_per_second_ci95: tuple[float, float] | None = None
+    latency_distribution: _Distribution | None = None
+    settings: Mapping[str, Any] | None = None
+    cv: float | None = None
+    samples: int | None = None
+    rounds: int | None = None
+    peak_rss_mib: float | None = None
+    power_w: float | None = None
+    images_per_joule: float | None = None
+
+
+@dataclass(frozen=True)
+class _Ratio:
+    """The keys of a ratio that a page needs."""
+
+    bundle: str
+    batch: int
+    streams: int
+    speedup: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -94,11 +119,22 @@ def _report(value: Mapping[str, Any]) -> Report:
     report = from_plain(Report, value)
     if not report.rows:
         raise ValueError("no rows")
+    for row in report.rows:
+        if row.latency_ms is not None and not {"p50", "p99"} <= row.latency_ms.keys():
+            raise ValueError(f"the latency of {row.bundle} lacks a percentile")
+        if row.speedup is not None and not {"median", "q25", "q75"} <= row.speedup.keys():
+            raise ValueError(f"the speed of {row.bundle} lacks a quartile")
     names = {row.bundle for row in report.rows}
+    optional = _defaults(_Result, frozenset(field.name for field in fields(_Result)))
     for place, result in enumerate(report.benchmark):
-        found = from_plain(_Result, result, f"benchmark[{place}]")
+        found = from_plain(_Result, {**optional, **result}, f"benchmark[{place}]")
         if found.bundle not in names or not {"p50", "p99"} <= found.latency_ms.keys():
             raise ValueError(f"benchmark[{place}] is of no row, or lacks a percentile")
+        curve = found.latency_distribution
+        if curve is not None and (not curve.percents or len(curve.percents) != len(curve.milliseconds)):
+            raise ValueError(f"benchmark[{place}].latency_distribution has no milliseconds for each percentage")
+    for place, ratio in enumerate(report.ratios):
+        from_plain(_Ratio, ratio, f"ratios[{place}]")
     if report.benchmark:
         from_plain(_Conditions, report.conditions, "conditions")
     return report
@@ -111,7 +147,7 @@ def load_sensitivity(path: Path) -> Sensitivity:
         InputError: the file is missing or something else.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        value = read_json(path)
         identity = value.get("identity", value)
         ordered = sorted(value["layers"], key=lambda layer: -layer["harm"])
         plain = {"model": identity["model"], "target": identity["target"], "images": value.get("count")}
@@ -125,7 +161,3 @@ def load_sensitivity(path: Path) -> Sensitivity:
             where=path,
             hint="Give what resnest-edge sensitivity --out FILE wrote.",
         ) from exc
-
-
-def _refuse_constant(text: str) -> None:
-    raise ValueError(f"{text} is not JSON")

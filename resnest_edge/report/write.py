@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from resnest_edge.files import refuse_existing, write_atomically
+from resnest_edge.files import refuse_existing, write_text
 from resnest_edge.report.csv_file import render_csv
 from resnest_edge.report.html import render_html
 from resnest_edge.report.markdown import render_markdown, render_short
@@ -40,5 +40,5 @@ def write_report(report: Report, folder: Path, *, force: bool = False) -> tuple[
     for path in rendered:
         refuse_existing(path, force=force)
     for path, text in rendered.items():
-        write_atomically(path, text.encode())
+        write_text(path, text)
     return tuple(rendered)

@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from resnest_edge.errors import InputError
-from resnest_edge.files import write_atomically
+from resnest_edge.files import read_json, write_atomically
 from resnest_edge.measure.statistics import correct_within, mean_kl
 from resnest_edge.pipeline.progress import Progress, silent
+from resnest_edge.report.plain import from_plain
 
 SCHEMA = 1
 
@@ -123,9 +124,9 @@ class Journal:
         if not self.path.exists():
             return 0
         try:
-            value = json.loads(self.path.read_text(encoding="utf-8"))
+            value = read_json(self.path)
             belongs = value["schema"] == SCHEMA and value["identity"] == self.identity
-            read = [LayerEffect(**entry) for entry in value["layers"]]
+            read = [from_plain(LayerEffect, entry) for entry in value["layers"]]
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as exc:
             raise InputError("this is not a sensitivity file", where=self.path, hint="Use another --out.") from exc
         if not belongs:

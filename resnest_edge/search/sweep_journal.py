@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from resnest_edge.errors import InputError
-from resnest_edge.files import write_atomically
+from resnest_edge.files import read_json, write_atomically
 from resnest_edge.report.plain import from_plain
 from resnest_edge.report.schema import dump_plain
 
@@ -156,7 +156,7 @@ def read_sweep(path: Path) -> SweepFile:
         InputError: it is something else, or of another schema.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = read_json(path)
         if value["schema"] != SCHEMA:
             raise ValueError(f"schema {value['schema']}, this version reads schema {SCHEMA}")
         return from_plain(SweepFile, value)

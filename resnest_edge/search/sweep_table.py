@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from resnest_edge.files import write_atomically
+from resnest_edge.files import write_text
 from resnest_edge.report.csv_file import to_csv
 from resnest_edge.report.markdown import bullets, escape, table_lines
 from resnest_edge.report.table import Cell, Table
@@ -68,7 +68,7 @@ def write_pages(file: SweepFile, rows: Sequence[SweepRow], folder: Path) -> tupl
         folder / CSV_NAME: to_csv(CSV_COLUMNS, [line for row in rows for line in _lines(row)]),
     }
     for path, text in pages.items():
-        write_atomically(path, text.encode())
+        write_text(path, text)
     return tuple(pages)
 
 

@@ -66,7 +66,7 @@ def test_the_verbs_have_numbers_at_all() -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_number_has_two_ends_and_nothing_beyond_is_taken(verb: str) -> None:
-    command, root = GROUP.commands[verb], cli_reference.contexts().__next__().parent
+    command, root = GROUP.commands[verb], next(cli_reference.contexts()).parent
     for parameter in VERBS[verb]:
         (option,) = parameter.opts
         assert parameter.min is not None and parameter.max is not None, f"{option} has no end"

@@ -70,7 +70,12 @@ def test_a_file_of_another_run_is_refused(tmp_path: Path) -> None:
         Journal(path, {**IDENTITY, "graph": "c"}).resume()
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 1, "identity": {}, "layers": [{}]}', "\x00"])
+WRONG_TYPE = json.dumps(
+    {"schema": 1, "identity": IDENTITY, "layers": [{**vars(LayerEffect("a", 1, 0.1, 0.1, 0.0, None)), "harm": "much"}]}
+)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 1, "identity": {}, "layers": [{}]}', "\x00", "NaN", WRONG_TYPE])
 def test_a_damaged_file_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "layers.json"
     path.write_text(text)

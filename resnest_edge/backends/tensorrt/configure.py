@@ -9,8 +9,10 @@ from resnest_edge.backends.base import BuildOptions, given_options
 from resnest_edge.backends.tensorrt.flavours import Flavour
 from resnest_edge.backends.tensorrt.library import Messages
 from resnest_edge.errors import GraphError, UnavailableError, UsageError
-from resnest_edge.files import write_atomically
+from resnest_edge.files import read_regular, write_atomically
 from resnest_edge.spec import GraphInfo, QdqStyle
+
+_MAX_CACHE_BYTES = 1 << 30
 
 CURRENT = "current"
 """Compute capability that stands for the GPU in this machine."""
@@ -158,7 +160,7 @@ class Configuration:
         if path is None:
             return
         try:
-            data = path.read_bytes() if path.exists() else b""
+            data = read_regular(path, _MAX_CACHE_BYTES) if path.exists() else b""
         except OSError as exc:
             raise UsageError(f"cannot be read ({exc.strerror})", where=path) from exc
         before = self._messages.warnings.copy()
