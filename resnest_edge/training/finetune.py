@@ -230,16 +230,15 @@ def _source(request: BuildRequest, progress: Progress) -> Source:
 def _quantized(source: Source, network: Network, scales: Scales, placement: Placement) -> Quantized:
     assert source.load is not None
     inside = replace(placement, float_type=Precision.FP32)
-    scales.check_graph(digest(network.core), placement.style, placement.weight_bits)
+    scales.check_graph(digest(network.core), placement.style, placement.weight_bits, inside.float_type)
     return Quantized(source.load().float().eval(), network.core, scales, inside, network.preprocessing)
 
 
 def _identity(before: Quantized, images: ImageSet, recipe: Recipe) -> dict[str, object]:
     digests = "".join(images.digest(index) for index in range(len(images)))
-    learned = repr((sorted(before.scales.ranges.items()), sorted(before.scales.corrections.items())))
     return {
         "graph": digest(before.core),
-        "scales": hashlib.sha256(learned.encode()).hexdigest(),
+        "scales": before.scales.digest(),
         "weight_bits": before.placement.weight_bits,
         "images": hashlib.sha256(digests.encode()).hexdigest(),
         **asdict(recipe),

@@ -1,0 +1,172 @@
+"""Weight rounding by its effect on the layer's output, instead of each weight to its nearest integer.
+
+The rounding errors E = W − Q of a layer with inputs of covariance H cost tr(E H Eᵀ) of its output. Its columns are
+rounded one after the other, each time to the integer nearest to the weight *plus what the columns before it left to
+correct* (Frantar et al., "GPTQ", arXiv 2210.17323, after Optimal Brain Quantization; written in the equal form of Chee
+et al., "QuIP", arXiv 2307.13304, theorem 6): with H = (U + I) D (U + I)ᵀ, U strictly upper triangular, column k becomes
+``round(w_k + Σ_{j<k} (w_j − q_j) U_jk)``. Columns of the largest variance come first, and 1 % of the mean variance on
+H's diagonal keeps what few images cannot tell from zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+_DAMPING = 0.01
+_BLOCK = 128  # columns whose feedback waits for one matrix product
+_FARTHEST = 100  # steps from the nearest integer: far beyond what is seen, and within int8
+WIDEST = 4608
+"""Columns (512 channels under a 3×3 kernel) beyond which the covariance is kept in diagonal blocks of this size."""
+
+_Float = npt.NDArray[np.float64]
+_Float32 = npt.NDArray[np.float32]
+_Key = TypeVar("_Key", bound=Hashable)
+
+
+class Moments:
+    """Accumulates mean and covariance of a layer's inputs in memory that does not grow with the images.
+
+    Args:
+        groups: of the convolution; 1 for a matrix product.
+        columns: of the weight's matrix, in each group.
+    """
+
+    def __init__(self, groups: int, columns: int) -> None:
+        starts = range(0, columns, WIDEST)
+        self.blocks = tuple(slice(start, min(start + WIDEST, columns)) for start in starts)
+        self.count = 0
+        self._origin: _Float32 | None = None  # near the mean: float32 sums of squares far from it would cancel
+        self._sums = np.zeros((groups, columns))
+        self._products: list[_Float32] = [
+            np.zeros((groups, block.stop - block.start, block.stop - block.start), np.float32) for block in self.blocks
+        ]
+
+    @staticmethod
+    def size(groups: int, columns: int) -> int:
+        """Bytes that such an instance holds."""
+        whole, rest = divmod(columns, WIDEST)
+        return 4 * groups * (whole * WIDEST**2 + rest**2)
+
+    def update(self, rows: _Float32) -> None:
+        """Count rows of inputs, (groups, rows, columns)."""
+        if self._origin is None:
+            self._origin = rows.mean(1, keepdims=True)
+        shifted = rows - self._origin
+        self.count += rows.shape[1]
+        self._sums += shifted.sum(1, dtype=np.float64)
+        for index, block in enumerate(self.blocks):
+            part = shifted[:, :, block]
+            self._products[index] += part.swapaxes(1, 2) @ part
+
+    def covariance(self, index: int, *, centred: bool) -> _Float:
+        """(groups, columns of the block, the same) of one of :attr:`blocks`.
+
+        Args:
+            index: of the block.
+            centred: take the mean out: it costs nothing where bias correction follows.
+        """
+        assert self._origin is not None
+        mean = self._sums[:, self.blocks[index]] / self.count
+        found: _Float = self._products[index] / np.float64(self.count)
+        found -= mean[:, :, None] * mean[:, None, :]
+        if not centred:
+            mean += self._origin[:, 0, self.blocks[index]]
+            found += mean[:, :, None] * mean[:, None, :]
+        return found
+
+
+def round_weight(
+    weight: _Float, nearest: npt.NDArray[np.int8], steps: _Float, moments: Moments, *, limit: int, centred: bool
+) -> npt.NDArray[np.int8]:
+    """Round one weight matrix by its effect on the output.
+
+    Args:
+        weight: (groups, outputs, columns).
+        nearest: the same shape: its nearest integers, which the result is given against.
+        steps: (groups, outputs), the weight's scales.
+        moments: of the inputs it multiplies.
+        limit: largest magnitude of an integer.
+        centred: whether bias correction will take the output's mean error.
+
+    Returns:
+        int8, the weight's shape: what to add to each nearest integer. All zero without inputs.
+    """
+    deltas = np.zeros(weight.shape, np.int8)
+    if moments.count == 0:
+        return deltas
+    for index, block in enumerate(moments.blocks):
+        scaled = weight[:, :, block] / steps[:, :, None]
+        covariance = moments.covariance(index, centred=centred)
+        for group, (values, variances, known) in enumerate(zip(scaled, covariance, nearest[:, :, block], strict=True)):
+            deltas[group, :, block] = _round(values, known.astype(np.float64), variances, limit)
+    return deltas
+
+
+def output_error(weight: _Float, integers: npt.NDArray[np.int8], steps: _Float, covariance: _Float) -> _Float:
+    """tr(E H Eᵀ) of each output, (groups, outputs): what rounding adds to the output's variance.
+
+    Args:
+        weight: (groups, outputs, columns).
+        integers: the same shape.
+        steps: (groups, outputs).
+        covariance: (groups, columns, columns) of the inputs.
+    """
+    errors = weight - integers * steps[:, :, None]
+    costs: _Float = ((errors @ covariance) * errors).sum(-1)
+    return costs
+
+
+def groups_within(sizes: Mapping[_Key, int], budget: int) -> list[list[_Key]]:
+    """Cut a sequence into runs whose sizes sum to no more than ``budget``; what exceeds it alone is a run by itself."""
+    runs: list[list[_Key]] = []
+    room = -1
+    for key, size in sizes.items():
+        if size > room:
+            runs.append([])
+            room = budget
+        runs[-1].append(key)
+        room -= size
+    return runs
+
+
+def _round(scaled: _Float, nearest: _Float, covariance: _Float, limit: int) -> npt.NDArray[np.int8]:
+    """Deltas of one group: ``scaled`` and ``nearest`` are (outputs, columns), in steps."""
+    order = np.argsort(-np.diagonal(covariance), kind="stable")
+    feedback = _feedback(covariance[np.ix_(order, order)])
+    values, known = scaled.T[order], nearest.T[order]
+    low, high = np.maximum(known - _FARTHEST, -limit), np.minimum(known + _FARTHEST, limit)
+    errors = np.zeros_like(values)
+    integers = np.empty_like(values)
+    for start in range(0, len(values), _BLOCK):
+        stop = min(start + _BLOCK, len(values))
+        wanted = values[start:stop] + feedback[:start, start:stop].T @ errors[:start]
+        inside = np.ascontiguousarray(feedback[start:stop, start:stop].T)
+        for column in range(stop - start):
+            value = wanted[column] + inside[column, :column] @ errors[start : start + column]
+            at = start + column
+            integers[at] = np.clip(np.rint(value), low[at], high[at])
+            errors[at] = values[at] - integers[at]
+    deltas = np.empty(scaled.shape, np.int8)
+    deltas[:, order] = (integers - known).T
+    return deltas
+
+
+def _feedback(covariance: _Float) -> _Float:
+    """U + I of H = (U + I) D (U + I)ᵀ, from the Cholesky factor of H read backwards."""
+    variance = float(np.diagonal(covariance).mean())
+    if variance <= 0:
+        return np.eye(len(covariance))
+    diagonal = covariance.diagonal() + _DAMPING * variance
+    for more in (0.0, 10.0, 1000.0):  # float32's rounding of products can leave H not quite positive definite
+        np.fill_diagonal(covariance, diagonal + more * _DAMPING * variance)
+        try:
+            upper = np.linalg.cholesky(covariance[::-1, ::-1])[::-1, ::-1]
+        except np.linalg.LinAlgError:
+            continue
+        factors: _Float = upper / upper.diagonal()
+        return factors
+    return np.eye(len(covariance))
