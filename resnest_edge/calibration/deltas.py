@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 _MAX_BYTES = 1 << 28  # of one weight: no ONNX model of 2 GiB holds a larger one worth quantizing
-_LEVEL = 6
+_LEVEL = 3
 
 
 def pack_deltas(deltas: npt.NDArray[np.int8]) -> str:

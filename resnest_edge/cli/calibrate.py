@@ -30,7 +30,7 @@ def command(
     target: options.Targets = None,
     method: options.Method = "mse",
     bias_correction: options.BiasCorrection = True,
-    round_weights: options.RoundWeights = False,
+    round_weights: options.RoundWeights = True,
     weight_scales: options.WeightScales = "max",
     equalize: options.Equalize = False,
     skip_bad: options.SkipBad = False,

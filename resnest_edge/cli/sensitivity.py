@@ -29,7 +29,7 @@ def command(
     seed: options.Seed = 0,
     method: options.Method = "mse",
     bias_correction: options.BiasCorrection = True,
-    round_weights: options.RoundWeights = False,
+    round_weights: options.RoundWeights = True,
     weight_scales: options.WeightScales = "max",
     equalize: options.Equalize = False,
     weight_bits: options.WeightBits = None,

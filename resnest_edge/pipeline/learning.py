@@ -28,7 +28,7 @@ class Learning:
 
     method: str = "mse"
     bias_correction: bool = True
-    round_weights: bool = False
+    round_weights: bool = True
     weight_scales: str = "max"
 
 

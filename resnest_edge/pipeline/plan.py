@@ -35,7 +35,7 @@ class BuildRequest:
     seed: int = 0
     method: str = "mse"
     bias_correction: bool = True
-    round_weights: bool = False
+    round_weights: bool = True
     weight_scales: str = "max"
     equalize: bool = False
     scales: Path | None = None

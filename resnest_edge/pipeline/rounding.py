@@ -19,10 +19,10 @@ from resnest_edge.pipeline.typed import Network, few_batches
 from resnest_edge.quantize.insertion import nearest_weight
 from resnest_edge.quantize.layer_inputs import LayerInput, RoundedWeight, rounded_weights
 from resnest_edge.quantize.placement import Placement
-from resnest_edge.quantize.rounding import Moments, groups_within, round_weight
+from resnest_edge.quantize.rounding import Moments, Rounder, groups_within
 
-_IMAGES = 128
-_POSITIONS = 32  # of each image: 4,096 rows, near the widest matrix's columns
+_IMAGES = 64
+_POSITIONS = 32  # of each image: 2,048 rows, near the widest usual matrix (2,304 columns); twice as many measured alike
 _BUDGET = 384 << 20  # bytes of covariances held at once
 _Inputs = tuple[LayerInput, ...]
 
@@ -46,7 +46,7 @@ def round_weights(
         network: the FP32 core.
         scales: calibrated ranges, without rounding and corrections.
         placement: what the target wants quantized.
-        images: the calibration images; 128 of them, spread evenly, are used.
+        images: the calibration images; 64 of them, spread evenly, are used.
         centred: whether biases are corrected afterwards, which takes out what rounding does to a mean.
         skip_bad: leave damaged pictures out; calibration has named them.
         progress: told of each batch.
@@ -65,9 +65,9 @@ def round_weights(
         name = "round weights" if len(runs) == 1 else f"round weights, part {number + 1} of {len(runs)}"
         _gather(network, scales, placement, images, moments, skip_bad=skip_bad, progress=progress, name=name)
         for inputs in run:
-            found = moments.pop(inputs)
+            rounder = Rounder(moments.pop(inputs), centred=centred)
             for weight in shared[inputs]:
-                rounding[weight.name] = pack_deltas(_deltas(network, scales, placement, weight, found, centred=centred))
+                rounding[weight.name] = pack_deltas(_deltas(network, scales, placement, weight, rounder))
     return replace(scales, rounding=rounding)
 
 
@@ -97,25 +97,17 @@ def _gather(
 
 
 def _deltas(
-    network: Network,
-    scales: Scales,
-    placement: Placement,
-    weight: RoundedWeight,
-    moments: Moments,
-    *,
-    centred: bool,
+    network: Network, scales: Scales, placement: Placement, weight: RoundedWeight, rounder: Rounder
 ) -> npt.NDArray[np.int8]:
     constant = network.core.graph.initializers[weight.name].const_value
     assert constant is not None
     array = constant.numpy()
     nearest, steps = nearest_weight(array, weight.axis, scales, placement)
     matrix = weight.matrix(array.astype(np.float64))
-    deltas = round_weight(
+    found = rounder.deltas(
         matrix,
         weight.matrix(nearest),
         steps.astype(np.float64).reshape(matrix.shape[:2]),
-        moments,
         limit=placement.weight_limit,
-        centred=centred,
     )
-    return weight.unmatrix(deltas)
+    return weight.unmatrix(found)

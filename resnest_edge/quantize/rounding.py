@@ -79,31 +79,44 @@ class Moments:
         return found
 
 
-def round_weight(
-    weight: _Float, nearest: npt.NDArray[np.int8], steps: _Float, moments: Moments, *, limit: int, centred: bool
-) -> npt.NDArray[np.int8]:
-    """Round one weight matrix by its effect on the output.
+class Rounder:
+    """Rounds the weights that multiply one layer's inputs; their covariance is factored once for all of them.
 
     Args:
-        weight: (groups, outputs, columns).
-        nearest: the same shape: its nearest integers, which the result is given against.
-        steps: (groups, outputs), the weight's scales.
-        moments: of the inputs it multiplies.
-        limit: largest magnitude of an integer.
+        moments: of the inputs.
         centred: whether bias correction will take the output's mean error.
-
-    Returns:
-        int8, the weight's shape: what to add to each nearest integer. All zero without inputs.
     """
-    deltas = np.zeros(weight.shape, np.int8)
-    if moments.count == 0:
-        return deltas
-    for index, block in enumerate(moments.blocks):
-        scaled = weight[:, :, block] / steps[:, :, None]
-        covariance = moments.covariance(index, centred=centred)
-        for group, (values, variances, known) in enumerate(zip(scaled, covariance, nearest[:, :, block], strict=True)):
-            deltas[group, :, block] = _round(values, known.astype(np.float64), variances, limit)
-    return deltas
+
+    def __init__(self, moments: Moments, *, centred: bool) -> None:
+        self._blocks = moments.blocks if moments.count else ()
+        self._factors = [
+            [_factor(covariance) for covariance in moments.covariance(index, centred=centred)]
+            for index in range(len(self._blocks))
+        ]
+
+    def deltas(
+        self, weight: _Float, nearest: npt.NDArray[np.int8], steps: _Float, *, limit: int
+    ) -> npt.NDArray[np.int8]:
+        """Round one weight matrix by its effect on the output.
+
+        Args:
+            weight: (groups, outputs, columns).
+            nearest: the same shape: its nearest integers, which the result is given against.
+            steps: (groups, outputs), the weight's scales.
+            limit: largest magnitude of an integer.
+
+        Returns:
+            int8, the weight's shape: what to add to each nearest integer. All zero where no input was seen.
+        """
+        found = np.zeros(weight.shape, np.int8)
+        for block, factors in zip(self._blocks, self._factors, strict=True):
+            scaled = weight[:, :, block] / steps[:, :, None]
+            known = nearest[:, :, block].astype(np.float64)
+            for group, (order, feedback) in enumerate(factors):
+                found[group, :, block][:, order] = _round(
+                    scaled[group].T[order], known[group].T[order], feedback, limit
+                ).T
+        return found
 
 
 def output_error(weight: _Float, integers: npt.NDArray[np.int8], steps: _Float, covariance: _Float) -> _Float:
@@ -133,40 +146,35 @@ def groups_within(sizes: Mapping[_Key, int], budget: int) -> list[list[_Key]]:
     return runs
 
 
-def _round(scaled: _Float, nearest: _Float, covariance: _Float, limit: int) -> npt.NDArray[np.int8]:
-    """Deltas of one group: ``scaled`` and ``nearest`` are (outputs, columns), in steps."""
-    order = np.argsort(-np.diagonal(covariance), kind="stable")
-    feedback = _feedback(covariance[np.ix_(order, order)])
-    values, known = scaled.T[order], nearest.T[order]
-    low, high = np.maximum(known - _FARTHEST, -limit), np.minimum(known + _FARTHEST, limit)
-    errors = np.zeros_like(values)
-    integers = np.empty_like(values)
+def _round(values: _Float, nearest: _Float, feedback: _Float, limit: int) -> npt.NDArray[np.int8]:
+    """Deltas of one group: (columns, outputs) in steps, columns in the order of ``feedback``."""
+    low, high = np.maximum(nearest - _FARTHEST, -limit), np.minimum(nearest + _FARTHEST, limit)
+    errors, integers = np.zeros_like(values), np.empty_like(values)
     for start in range(0, len(values), _BLOCK):
         stop = min(start + _BLOCK, len(values))
         wanted = values[start:stop] + feedback[:start, start:stop].T @ errors[:start]
         inside = np.ascontiguousarray(feedback[start:stop, start:stop].T)
         for column in range(stop - start):
-            value = wanted[column] + inside[column, :column] @ errors[start : start + column]
             at = start + column
-            integers[at] = np.clip(np.rint(value), low[at], high[at])
+            value = np.rint(wanted[column] + inside[column, :column] @ errors[start:at])
+            integers[at] = np.minimum(np.maximum(value, low[at]), high[at])
             errors[at] = values[at] - integers[at]
-    deltas = np.empty(scaled.shape, np.int8)
-    deltas[:, order] = (integers - known).T
-    return deltas
+    return (integers - nearest).astype(np.int8)
 
 
-def _feedback(covariance: _Float) -> _Float:
-    """U + I of H = (U + I) D (U + I)ᵀ, from the Cholesky factor of H read backwards."""
+def _factor(covariance: _Float) -> tuple[npt.NDArray[np.intp], _Float]:
+    """The order in which columns are rounded, and U + I of H = (U + I) D (U + I)ᵀ in that order."""
+    order = np.argsort(-np.diagonal(covariance), kind="stable")
     variance = float(np.diagonal(covariance).mean())
     if variance <= 0:
-        return np.eye(len(covariance))
-    diagonal = covariance.diagonal() + _DAMPING * variance
-    for more in (0.0, 10.0, 1000.0):  # float32's rounding of products can leave H not quite positive definite
-        np.fill_diagonal(covariance, diagonal + more * _DAMPING * variance)
+        return order, np.eye(len(order))
+    backwards = covariance[np.ix_(order[::-1], order[::-1])]
+    for more in (1.0, 10.0, 1000.0):  # float32's rounding of products can leave H not quite positive definite
+        backwards.flat[:: len(order) + 1] += more * _DAMPING * variance
         try:
-            upper = np.linalg.cholesky(covariance[::-1, ::-1])[::-1, ::-1]
+            lower = np.linalg.cholesky(backwards)
         except np.linalg.LinAlgError:
             continue
-        factors: _Float = upper / upper.diagonal()
-        return factors
-    return np.eye(len(covariance))
+        lower /= lower.diagonal().copy()
+        return order, np.ascontiguousarray(lower[::-1, ::-1])
+    return order, np.eye(len(order))

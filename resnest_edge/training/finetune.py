@@ -152,7 +152,9 @@ def prepare(request: BuildRequest, progress: Progress) -> tuple[Quantized, Image
     if not is_labelled(images):
         raise UsageError(f"the images of {where} are not labelled", hint="Give a folder with one folder a class.")
     evaluation = None if measured is None else open_pictures(measured, source.num_classes)
-    network = open_network(replace(request, form=Form.SPLIT), source, progress)
+    # Weights that train are rounded to nearest at each step, between the scales of their largest.
+    request = replace(request, form=Form.SPLIT, round_weights=False, weight_scales="max", equalize=False)
+    network = open_network(request, source, progress)
     drawn = Pictures(sample(images, request.calib_images, request.seed), None, "")
     calibrated = Calibrated(network, request, drawn, progress)
     backend = backend_for(request.targets[0] if request.targets else default_target())

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resnest_edge.quantize import rounding
-from resnest_edge.quantize.rounding import Moments, groups_within, output_error, round_weight
+from resnest_edge.quantize.rounding import Moments, Rounder, groups_within, output_error
 from resnest_edge.quantize.weights import quantize_weight
 
 Float = npt.NDArray[np.float64]
@@ -54,7 +54,7 @@ def test_it_is_the_published_algorithm(seed: int, limit: int, centred: bool) -> 
     weight = np.random.default_rng(seed).standard_normal((4, 9))
     nearest, scales = quantize_weight(weight, 0, limit=limit, scale_dtype=np.dtype(np.float32))
     steps, moments = scales.astype(np.float64), gathered(inputs(seed))
-    deltas = round_weight(weight[None], nearest[None], steps[None], moments, limit=limit, centred=centred)
+    deltas = Rounder(moments, centred=centred).deltas(weight[None], nearest[None], steps[None], limit=limit)
     covariance = moments.covariance(0, centred=centred)[0]
     expected = as_published(weight, covariance, steps, limit)
     np.testing.assert_array_equal(nearest + deltas[0].astype(int), expected)
@@ -70,7 +70,7 @@ def test_blocks_change_nothing(seed: int, block: int) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(rounding, "_BLOCK", size)
             steps = scales.astype(np.float64)[None]
-            found.append(round_weight(weight, nearest[None], steps, moments, limit=127, centred=True))
+            found.append(Rounder(moments, centred=True).deltas(weight, nearest[None], steps, limit=127))
     np.testing.assert_array_equal(found[0], found[1])
 
 
@@ -81,7 +81,7 @@ def test_the_error_is_within_the_papers_bound(seed: int) -> None:
     steps = np.full((1, 4), 0.1)
     nearest = np.rint(weight / 0.1).astype(np.int8)
     moments = gathered(inputs(seed))
-    integers = nearest + round_weight(weight, nearest, steps, moments, limit=127, centred=True)
+    integers = nearest + Rounder(moments, centred=True).deltas(weight, nearest, steps, limit=127)
     covariance = moments.covariance(0, centred=True)
     order = np.argsort(-np.diagonal(covariance[0]), kind="stable")
     backwards = damped(covariance[0])[np.ix_(order, order)][::-1, ::-1]
@@ -97,7 +97,7 @@ def test_it_errs_less_than_the_nearest_integers() -> None:
         nearest, scales = quantize_weight(weight[0], 0, limit=64, scale_dtype=np.dtype(np.float32))
         steps, moments = scales.astype(np.float64)[None], gathered(inputs(seed, 400, 24))
         covariance = moments.covariance(0, centred=True)
-        deltas = round_weight(weight, nearest[None], steps, moments, limit=64, centred=True)
+        deltas = Rounder(moments, centred=True).deltas(weight, nearest[None], steps, limit=64)
         nearest_total += output_error(weight, nearest[None], steps, covariance).sum()
         rounded_total += output_error(weight, nearest[None] + deltas, steps, covariance).sum()
     assert rounded_total < 0.5 * nearest_total
@@ -109,7 +109,7 @@ def test_independent_inputs_of_one_variance_leave_the_nearest_integers(seed: int
     nearest, scales = quantize_weight(weight[0], 0, limit=127, scale_dtype=np.dtype(np.float32))
     moments = gathered(np.concatenate([np.eye(8), -np.eye(8)]).astype(np.float32)[None])
     steps = scales.astype(np.float64)[None]
-    assert not round_weight(weight, nearest[None], steps, moments, limit=127, centred=True).any()
+    assert not Rounder(moments, centred=True).deltas(weight, nearest[None], steps, limit=127).any()
 
 
 @pytest.mark.parametrize("rows", [np.zeros((1, 5, 6)), np.full((1, 5, 6), 3.0), np.zeros((1, 0, 6))])
@@ -120,7 +120,7 @@ def test_inputs_that_say_nothing_leave_the_nearest_integers(rows: npt.NDArray[np
     if rows.size:
         moments.update(rows.astype(np.float32))
     steps = scales.astype(np.float64)[None]
-    assert not round_weight(weight, nearest[None], steps, moments, limit=127, centred=True).any()
+    assert not Rounder(moments, centred=True).deltas(weight, nearest[None], steps, limit=127).any()
 
 
 @given(seeds, st.integers(1, 59), st.sampled_from([1, 3]))
@@ -156,10 +156,10 @@ def test_wide_matrices_are_kept_in_diagonal_blocks(monkeypatch: pytest.MonkeyPat
     weight = np.random.default_rng(0).standard_normal((1, 5, 20))
     nearest, scales = quantize_weight(weight[0], 0, limit=127, scale_dtype=np.dtype(np.float32))
     steps = scales.astype(np.float64)[None]
-    deltas = round_weight(weight, nearest[None], steps, moments, limit=127, centred=True)
+    deltas = Rounder(moments, centred=True).deltas(weight, nearest[None], steps, limit=127)
     for block in moments.blocks:
         part = gathered(np.ascontiguousarray(rows[:, :, block]))
-        alone = round_weight(weight[:, :, block], nearest[None, :, block], steps, part, limit=127, centred=True)
+        alone = Rounder(part, centred=True).deltas(weight[:, :, block], nearest[None, :, block], steps, limit=127)
         np.testing.assert_array_equal(deltas[:, :, block], alone)
 
 
