@@ -5,7 +5,8 @@
         --images train/ --eval-images val/ --out reports/ablation/resnest50
 
 Q/DQ is computed in float32 exactly as each graph writes it (ONNX Runtime, no INT8 kernels), so that the figures belong
-to the graphs: 8-bit weights count as 8 bits on a CPU whose own kernels overflow with them.
+to the graphs: 8-bit weights count as 8 bits on a CPU whose own kernels overflow with them. The report is written again
+after each row, so that a run that is stopped leaves the rows it measured. ``--eval-count`` measures on fewer images.
 """
 
 from __future__ import annotations
@@ -14,23 +15,26 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from resnest_edge import environment
-from resnest_edge.calibration.ranges import METHODS
+from resnest_edge.calibration.collect import Statistics
+from resnest_edge.calibration.ranges import AUTO, METHODS
 from resnest_edge.files import write_atomically
 from resnest_edge.graph.model import to_bytes
 from resnest_edge.images import ImageSet
 from resnest_edge.measure.accuracy import Accuracy, compare
 from resnest_edge.pipeline.answers import graph_answers
 from resnest_edge.pipeline.calibrated import open_network
-from resnest_edge.pipeline.pictures import Pictures, choose_pictures
+from resnest_edge.pipeline.learning import Learning, learn
+from resnest_edge.pipeline.pictures import Pictures, choose_pictures, spread
 from resnest_edge.pipeline.plan import BuildRequest
 from resnest_edge.pipeline.sources import PreprocessingChoice, find_source
-from resnest_edge.pipeline.typed import Network, calibrate, correct_biases
+from resnest_edge.pipeline.typed import Network, calibrate
 from resnest_edge.quantize.bias import shift_biases
+from resnest_edge.quantize.equalisation import equalise
 from resnest_edge.quantize.insertion import quantize_graph
 from resnest_edge.quantize.placement import ELEMENTWISE, Placement
 from resnest_edge.spec import Form, Interpolation, QdqStyle
@@ -38,12 +42,15 @@ from resnest_edge.spec import Form, Interpolation, QdqStyle
 
 @dataclass(frozen=True)
 class Row:
-    """One graph to measure."""
+    """One graph to measure: a placement, and the switches of `build`."""
 
     placed: str
-    method: str
-    bits: int
-    corrected: bool
+    method: str = "mse"
+    bits: int = 8
+    corrected: bool = True
+    rounded: bool = True
+    weight_scales: str = "max"
+    equalized: bool = False
 
     @property
     def placement(self) -> Placement:
@@ -52,37 +59,73 @@ class Row:
             return Placement(QdqStyle.CPU, weight_bits=self.bits, outputs=True, elementwise=ELEMENTWISE)
         return Placement(QdqStyle(self.placed), weight_bits=self.bits)
 
+    @property
+    def learning(self) -> Learning:
+        """What makes its scales."""
+        return Learning(self.method, self.corrected, self.rounded, self.weight_scales)
+
 
 def rows() -> Iterator[Row]:
-    """Each method in each style with correction; each switch turned off, and 7-bit weights, for the default method."""
+    """The default and each switch by itself, in each style; then 7-bit weights, and ONNX Runtime's placement."""
     for style in ("cpu", "portable"):
-        for method in METHODS:
-            yield Row(style, method, 8, True)
-        yield Row(style, "mse", 8, False)
-        yield Row(style, "mse", 7, True)
-        yield Row(style, "mse", 7, False)
-    yield Row("onnxruntime", "mse", 8, True)
-    yield Row("onnxruntime", "mse", 8, False)
+        plain = Row(style)
+        yield plain
+        yield replace(plain, rounded=False)
+        yield replace(plain, corrected=False)
+        yield replace(plain, weight_scales="mse")
+        yield replace(plain, equalized=True)
+        for method in (*METHODS, AUTO):
+            if method != plain.method:
+                yield replace(plain, method=method)
+    for style in ("cpu", "portable"):
+        yield Row(style, bits=7)
+        yield Row(style, bits=7, rounded=False)
+    yield Row("onnxruntime")
+    yield Row("onnxruntime", rounded=False)
+
+
+class Bench:
+    """One network, with everything measured once that rows share."""
+
+    def __init__(self, network: Network, pictures: Pictures) -> None:
+        assert pictures.calibration is not None and pictures.evaluation is not None
+        self.network, self.calibration, self.evaluation = network, pictures.calibration, pictures.evaluation
+        self.reference = answers_of(network, to_bytes(network.core), self.evaluation)
+        self._known: dict[bool, tuple[Network, Statistics]] = {}
+
+    def measure(self, row: Row) -> dict[str, Any]:
+        """The row's entry in the report."""
+        network, statistics = self._prepared(row.equalized)
+        scales = learn(
+            network, statistics, row.placement, self.calibration, row.learning, skip_bad=False, progress=tell
+        )
+        graph = quantize_graph(shift_biases(network.core, scales.corrections), scales, row.placement)
+        found = answers_of(network, to_bytes(graph), self.evaluation)
+        return _entry(row, found, self.reference)
+
+    def _prepared(self, equalized: bool) -> tuple[Network, Statistics]:
+        if equalized not in self._known:
+            network = replace(self.network, core=equalise(self.network.core)) if equalized else self.network
+            placements = [row.placement for row in rows()]
+            self._known[equalized] = (
+                network,
+                calibrate(network, placements, self.calibration, skip_bad=False, progress=tell)[0],
+            )
+        return self._known[equalized]
 
 
 def main() -> None:
     """Measure every row, print the table, write JSON and Markdown."""
     given = arguments(__doc__ or "", "reports/ablation/demo")
     network, pictures = prepare(given)
-    assert pictures.calibration is not None and pictures.evaluation is not None
-    placements = [row.placement for row in rows()]
-    statistics, _ = calibrate(network, placements, pictures.calibration, skip_bad=False, progress=tell)
-    reference = answers_of(network, to_bytes(network.core), pictures.evaluation)
-    measured = []
+    if given.eval_count is not None and pictures.evaluation is not None:
+        pictures = replace(pictures, evaluation=spread(pictures.evaluation, given.eval_count))
+    bench = Bench(network, pictures)
+    measured: list[dict[str, Any]] = []
     for row in rows():
-        scales = statistics.scales(row.method, row.placement.style)
-        if row.corrected:
-            scales = correct_biases(network, scales, row.placement, pictures.calibration, skip_bad=False, progress=tell)
-        graph = quantize_graph(shift_biases(network.core, scales.corrections), scales, row.placement)
-        answers = answers_of(network, to_bytes(graph), pictures.evaluation)
-        measured.append(_entry(row, answers, reference))
+        measured.append(bench.measure(row))
         print(_line(measured[-1]), flush=True)
-    _write(Path(given.out), network.name, given, measured, reference)
+        _write(Path(given.out), network.name, given, measured, bench.reference)
 
 
 def prepare(given: argparse.Namespace) -> tuple[Network, Pictures]:
@@ -108,6 +151,7 @@ def arguments(description: str, out: str) -> argparse.Namespace:
     parser.add_argument("--image-size", type=int)
     parser.add_argument("--form", default="split")
     parser.add_argument("--calib-images", type=int, default=512)
+    parser.add_argument("--eval-count", type=int)
     parser.add_argument("--out", default=out)
     return parser.parse_args()
 
@@ -124,6 +168,9 @@ def _entry(row: Row, answers: Accuracy, reference: Accuracy) -> dict[str, Any]:
         "method": row.method,
         "weight_bits": row.bits,
         "bias_correction": row.corrected,
+        "round_weights": row.rounded,
+        "weight_scales": row.weight_scales,
+        "equalize": row.equalized,
         "top1": answers.top1,
         **{key: found[key] for key in ("drop", "drop_ci95", "agreement", "logit_sqnr_db", "kl")},
     }
@@ -131,9 +178,15 @@ def _entry(row: Row, answers: Accuracy, reference: Accuracy) -> dict[str, Any]:
 
 def _line(entry: dict[str, Any]) -> str:
     low, high = entry["drop_ci95"]
+    switches = [
+        "no bias correction" if not entry["bias_correction"] else "",
+        "nearest weights" if not entry["round_weights"] else "",
+        "weight scales by mse" if entry["weight_scales"] == "mse" else "",
+        "equalized" if entry["equalize"] else "",
+    ]
     return (
         f"| {entry['placement']} | {entry['method']} | {entry['weight_bits']} | "
-        f"{'yes' if entry['bias_correction'] else 'no'} | {entry['logit_sqnr_db']:.1f} | {entry['agreement']:.2f} | "
+        f"{', '.join(filter(None, switches)) or '–'} | {entry['logit_sqnr_db']:.1f} | {entry['agreement']:.2f} | "
         f"{entry['kl']:.1e} | {entry['top1']:.2f} | {entry['drop']:+.2f} ({low:+.2f} to {high:+.2f}) |"
     )
 
@@ -160,12 +213,11 @@ def _write(
         f"# {name}: what each method is worth\n\n"
         f"{reference.images} images, FP32 top-1 {reference.top1:.2f} %; calibrated on {given.calib_images} images. "
         "Q/DQ computed as the graph writes it, in float32.\n\n"
-        "| placement | method | weight bits | bias correction | logit SQNR, dB | agreement, % | KL, nats | top-1, % "
+        "| placement | method | weight bits | other switches | logit SQNR, dB | agreement, % | KL, nats | top-1, % "
         "| drop, points (95 % interval) |\n|---|---|---|---|---|---|---|---|---|\n"
     )
     text = head + "\n".join(_line(entry) for entry in measured) + "\n"
     write_atomically(out / "ablation.md", text.encode())
-    print(text)
 
 
 def tell(stage: str, done: int, total: int | None) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy.typing as npt
 
 from resnest_edge.calibration.observers import HistogramObserver
-from resnest_edge.calibration.ranges import METHODS, choose_range
+from resnest_edge.calibration.ranges import AUTO, METHODS, choose_range
 from resnest_edge.calibration.scales import Scales, TensorRange
 from resnest_edge.errors import ImageError, UsageError
 from resnest_edge.spec import QdqStyle
@@ -47,7 +47,8 @@ class Statistics:
             ImageError: no image was seen.
         """
         if method not in METHODS:
-            raise UsageError(f"calibration method {method!r} is not known", hint=f"Use one of {', '.join(METHODS)}.")
+            known = ", ".join((*METHODS, AUTO))
+            raise UsageError(f"calibration method {method!r} is not known", hint=f"Use one of {known}.")
         if self.images == 0:
             raise ImageError("there was no image to calibrate on")
         ranges: Mapping[str, TensorRange] = {

@@ -16,6 +16,8 @@ from resnest_edge.grid import Grid
 from resnest_edge.spec import QdqStyle
 
 PERCENTILE = 99.99
+AUTO = "auto"
+"""Not a method of one tensor: each gets the one of :data:`METHODS` whose measured error is least."""
 _FRACTIONS = np.linspace(0.2, 1.0, 161)
 _Counts = npt.NDArray[np.float64]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -9,11 +10,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from resnest_edge.calibration.deltas import unpack_deltas
 from resnest_edge.errors import ScalesError
 from resnest_edge.files import read_regular, write_atomically
-from resnest_edge.spec import QdqStyle
+from resnest_edge.spec import Precision, QdqStyle
 
-SCHEMA = 2
+SCHEMA = 3
+WEIGHT_SCALES = ("max", "mse")
+"""How scales of weights may be chosen: by a channel's largest weight, or by its least squared error."""
 _MAX_BYTES = 1 << 28
 
 
@@ -29,7 +36,7 @@ class TensorRange:
 
 @dataclass(frozen=True)
 class Scales:
-    """What calibration learned of a graph: the ranges of its activation tensors, and how its biases are corrected.
+    """What calibration learned of a graph: the ranges of its tensors, how its weights round, how its biases shift.
 
     Attributes:
         graph_digest: SHA-256 of the FP32 core graph that was calibrated.
@@ -39,7 +46,11 @@ class Scales:
         style: the Q/DQ style they were chosen for.
         ranges: per tensor name.
         corrections: per layer, what is taken from its bias, a value for each output channel; empty without correction.
-        weight_bits: the width of the weights that ``corrections`` were measured with; None without correction.
+        weight_bits: the width of the weights that ``corrections`` and ``rounding`` were measured with; None without.
+        weight_scales: how the scales of weights are chosen, ``max`` or ``mse``.
+        rounding: per weight, what is added to its nearest integers, as ``calibration.deltas`` packs it; empty where all
+            weights round to nearest.
+        float_type: the number format that the weights' scales had when they were rounded; None without ``rounding``.
     """
 
     graph_digest: str
@@ -50,12 +61,16 @@ class Scales:
     ranges: Mapping[str, TensorRange]
     corrections: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     weight_bits: int | None = None
+    weight_scales: str = "max"
+    rounding: Mapping[str, str] = field(default_factory=dict)
+    float_type: Precision | None = None
 
-    def check_graph(self, graph_digest: str, style: QdqStyle, weight_bits: int) -> None:
+    def check_graph(self, graph_digest: str, style: QdqStyle, weight_bits: int, float_type: Precision) -> None:
         """Refuse scales that belong to something else.
 
         Raises:
-            ScalesError: made for another graph, another Q/DQ style, or weights of another width.
+            ScalesError: made for another graph, another Q/DQ style, weights of another width, or weight scales that
+                ``float_type`` does not hold.
         """
         if self.graph_digest != graph_digest:
             raise ScalesError(
@@ -72,11 +87,27 @@ class Scales:
                 f"these bias corrections are for {self.weight_bits}-bit weights, this build writes {weight_bits} bits",
                 hint=f"Calibrate again for this target, or build with --weight-bits {self.weight_bits}.",
             )
+        if self.float_type not in (None, float_type) and float_type is not Precision.FP32:
+            raise ScalesError(
+                f"these weights were rounded between {self.float_type}, this build writes {float_type}",
+                hint="Calibrate again for this target, or with --no-round-weights.",
+            )
+
+    def deltas(self, weight: str) -> npt.NDArray[np.int8] | None:
+        """What is added to a weight's nearest integers, flat; None where it rounds to nearest."""
+        packed = self.rounding.get(weight)
+        return None if packed is None else unpack_deltas(packed)
+
+    def digest(self) -> str:
+        """SHA-256, in hex, of everything in it: two of the same digest make the same typed graph."""
+        return hashlib.sha256(json.dumps(self._to_json(), sort_keys=True).encode()).hexdigest()
 
     def save(self, path: Path) -> None:
         """Write JSON, atomically."""
-        value = {"schema": SCHEMA, **asdict(self), "style": self.style.value}
-        write_atomically(path, (json.dumps(value, indent=1) + "\n").encode())
+        write_atomically(path, (json.dumps(self._to_json(), indent=1) + "\n").encode())
+
+    def _to_json(self) -> dict[str, Any]:
+        return {"schema": SCHEMA, **asdict(self)}
 
     @classmethod
     def load(cls, path: Path) -> Scales:
@@ -102,6 +133,9 @@ class Scales:
                 ranges=ranges,
                 corrections=corrections,
                 weight_bits=None if value["weight_bits"] is None else int(value["weight_bits"]),
+                weight_scales=_read_word(value["weight_scales"], WEIGHT_SCALES),
+                rounding={str(name): _read_deltas(text) for name, text in value["rounding"].items()},
+                float_type=None if value["float_type"] is None else Precision(value["float_type"]),
             )
         except (OSError, KeyError, TypeError, ValueError, OverflowError, AttributeError, RecursionError) as exc:
             raise ScalesError(f"this is not a scales file ({exc})", where=path, hint="Calibrate again.") from exc
@@ -112,6 +146,19 @@ def _read_shift(values: Any) -> tuple[float, ...]:
     if not all(math.isfinite(value) for value in shift):
         raise ValueError("a bias correction is not finite")
     return shift
+
+
+def _read_word(value: Any, words: tuple[str, ...]) -> str:
+    if value not in words:
+        raise ValueError(f"{value!r} is not one of {', '.join(words)}")
+    return str(value)
+
+
+def _read_deltas(text: Any) -> str:
+    if not isinstance(text, str):
+        raise TypeError("rounded weights are not text")
+    unpack_deltas(text)
+    return text
 
 
 def _read_range(entry: Mapping[str, Any]) -> TensorRange:

@@ -104,7 +104,10 @@ Seed = Annotated[
 Method = Annotated[
     str,
     typer.Option(
-        "--method", metavar="max|percentile|entropy|mse", help="How ranges are chosen.", rich_help_panel=QUANTIZING
+        "--method",
+        metavar="max|percentile|entropy|mse|auto",
+        help="How ranges are chosen; auto: for each tensor the one whose layers err least on calibration images.",
+        rich_help_panel=QUANTIZING,
     ),
 ]
 BiasCorrection = Annotated[
@@ -112,6 +115,31 @@ BiasCorrection = Annotated[
     typer.Option(
         "--bias-correction/--no-bias-correction",
         help="Take each layer's mean error on the calibration images out of its bias.",
+        rich_help_panel=QUANTIZING,
+    ),
+]
+RoundWeights = Annotated[
+    bool,
+    typer.Option(
+        "--round-weights/--no-round-weights",
+        help="Round each layer's weights by their effect on its output (GPTQ), not each to its nearest integer.",
+        rich_help_panel=QUANTIZING,
+    ),
+]
+WeightScales = Annotated[
+    str,
+    typer.Option(
+        "--weight-scales",
+        metavar="max|mse",
+        help="Scale of each output channel's weights: by the largest, or of least squared error.",
+        rich_help_panel=QUANTIZING,
+    ),
+]
+Equalize = Annotated[
+    bool,
+    typer.Option(
+        "--equalize/--no-equalize",
+        help="Even out channel ranges where convolutions meet across a ReLU; exact in float.",
         rich_help_panel=QUANTIZING,
     ),
 ]

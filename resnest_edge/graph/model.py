@@ -7,7 +7,7 @@ normalised float NCHW batch in the network's own channel order, and gives ``logi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +134,25 @@ def add_node(
     value = ir.Value(name=output, type=ir.TensorType(dtype), shape=shape)
     graph.append(ir.node(op_type, inputs, dict(attributes or {}), outputs=[value], name=output))
     return value
+
+
+def observing(model: ir.Model, tensors: Sequence[str]) -> tuple[bytes, list[str]]:
+    """A graph that gives the named tensors and nothing else; the model is left as it was.
+
+    Returns:
+        The serialised graph, and the names of its outputs, in the order of ``tensors``; these may name the input.
+    """
+    copy = model.clone()
+    graph = copy.graph
+    values = {value.name: value for node in graph for value in node.outputs}
+    for value in graph.inputs:
+        values[value.name] = add_node(
+            graph, "Identity", [value], f"{value.name}.observed", value.dtype or ir.DataType.FLOAT, value.shape
+        )
+    outputs = [values[name] for name in tensors]
+    graph.outputs.clear()
+    graph.outputs.extend(outputs)
+    return to_bytes(copy), [value.name or "" for value in outputs]
 
 
 def weighted_nodes(graph: ir.Graph, op_types: frozenset[str]) -> Iterator[tuple[ir.Node, ir.Value]]:

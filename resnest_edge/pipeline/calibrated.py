@@ -11,10 +11,12 @@ from resnest_edge.calibration.scales import Scales
 from resnest_edge.calibration.signs import calibration_signs, domain_signs
 from resnest_edge.errors import UsageError
 from resnest_edge.graph.model import INPUT
+from resnest_edge.pipeline.learning import Learning, learn
 from resnest_edge.pipeline.pictures import Pictures, spread
 from resnest_edge.pipeline.progress import Progress, silent
 from resnest_edge.pipeline.sources import Source
-from resnest_edge.pipeline.typed import Network, calibrate, correct_biases
+from resnest_edge.pipeline.typed import Network, calibrate
+from resnest_edge.quantize.equalisation import equalise
 from resnest_edge.quantize.placement import Placement
 from resnest_edge.spec import BatchRange
 
@@ -40,6 +42,8 @@ def open_network(request: BuildRequest, source: Source, progress: Progress) -> N
         )
     progress("export", 0, None)
     core = source.make_core(request.form)
+    if request.equalize:
+        core = equalise(core)
     form = request.form if source.is_resnest else None
     return Network(source.name, core, source.preprocessing, source.num_classes, batch, form, request.input_format, only)
 
@@ -105,10 +109,16 @@ class Calibrated:
     def _choose(self, placement: Placement) -> Scales:
         if self._statistics is None:
             raise UsageError("nothing was calibrated")
-        scales = self._statistics.scales(self._request.method, placement.style)
-        images = self._pictures.calibration
-        if not self._request.bias_correction or images is None:
-            return scales
-        return correct_biases(
-            self._network, scales, placement, images, skip_bad=self._request.skip_bad, progress=self._progress
+        request, images = self._request, self._pictures.calibration
+        if images is None:
+            raise UsageError("there are no images to calibrate on")
+        how = Learning(request.method, request.bias_correction, request.round_weights, request.weight_scales)
+        return learn(
+            self._network,
+            self._statistics,
+            placement,
+            images,
+            how,
+            skip_bad=request.skip_bad,
+            progress=self._progress,
         )

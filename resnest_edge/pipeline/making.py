@@ -70,7 +70,7 @@ class Prepared:
         origin = Origin(
             self._source.preprocessing,
             self._labels,
-            _calibration_record(scales, record),
+            _calibration_record(scales, self._request.equalize, record),
             dict(self._source.parents),
             self._request.command,
         )
@@ -98,7 +98,9 @@ def _class_names(pictures: Pictures) -> tuple[str, ...]:
     return next((names for names in found if names), ())
 
 
-def _calibration_record(scales: Scales | None, record: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _calibration_record(
+    scales: Scales | None, equalize: bool, record: Mapping[str, Any] | None
+) -> dict[str, Any] | None:
     if scales is None:
         return None
     return {
@@ -106,6 +108,9 @@ def _calibration_record(scales: Scales | None, record: Mapping[str, Any] | None)
         "images": scales.images,
         "images_digest": scales.images_digest,
         "bias_correction": bool(scales.corrections),
+        "round_weights": bool(scales.rounding),
+        "weight_scales": scales.weight_scales,
+        "equalize": equalize,
         **(record or {}),
     }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from resnest_edge.backends.base import Backend, BuildOptions
 from resnest_edge.bundle import is_bundle
-from resnest_edge.calibration.scales import Scales
+from resnest_edge.calibration.scales import WEIGHT_SCALES, Scales
 from resnest_edge.errors import OutputError, UsageError
 from resnest_edge.files import refuse_existing
 from resnest_edge.pipeline.pictures import Pictures, choose_pictures
@@ -35,6 +35,9 @@ class BuildRequest:
     seed: int = 0
     method: str = "mse"
     bias_correction: bool = True
+    round_weights: bool = True
+    weight_scales: str = "max"
+    equalize: bool = False
     scales: Path | None = None
     weight_bits: int | None = None
     skip_bad: bool = False
@@ -47,6 +50,10 @@ class BuildRequest:
     def __post_init__(self) -> None:
         if self.weight_bits not in (None, 7, 8):
             raise UsageError(f"weights of {self.weight_bits} bits are not known", hint="Use 7 or 8.")
+        if self.weight_scales not in WEIGHT_SCALES:
+            raise UsageError(
+                f"weight scales by {self.weight_scales!r} are not known", hint=f"Use one of {', '.join(WEIGHT_SCALES)}."
+            )
         if not self.precisions or len(set(self.precisions)) < len(self.precisions):
             raise UsageError("name each precision once")
 

@@ -67,12 +67,11 @@ def _identity(
 ) -> dict[str, Any]:
     """What effects belong to; a file of any other run is not gone on with."""
     digests = "".join(images.digest(index) for index in range(len(images)))
-    learned = repr((sorted(scales.ranges.items()), sorted(scales.corrections.items())))
     return {
         "model": network.name,
         "target": target.value,
         "graph": digest(network.core),
-        "scales": hashlib.sha256(learned.encode()).hexdigest(),
+        "scales": scales.digest(),
         "weight_bits": placement.weight_bits,
         "images": hashlib.sha256(digests.encode()).hexdigest(),
     }

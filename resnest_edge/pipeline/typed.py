@@ -86,7 +86,7 @@ def write_typed(network: Network, precision: Precision, placement: Placement, sc
     if precision is Precision.INT8:
         if scales is None:
             raise UsageError("INT8 needs calibration images or scales", hint="Give --images or --scales.")
-        scales.check_graph(digest(network.core), placement.style, placement.weight_bits)
+        scales.check_graph(digest(network.core), placement.style, placement.weight_bits, placement.float_type)
         shifted = shift_biases(network.core, quantized_corrections(scales, placement))
         core, float_type = quantize_graph(shifted, scales, placement), placement.float_type
     else:
@@ -170,13 +170,27 @@ def correct_biases(
     outputs = [value.name or "" for value in model.graph.outputs]
     runner = GraphRunner(to_bytes(model), outputs, qdq_as_written=True)
     errors = BiasErrors(layers)
-    few = spread(images, _CORRECTION_IMAGES, network.only_batch or 1)
+    for batch, seen, total in few_batches(network, images, _CORRECTION_IMAGES, skip_bad=skip_bad):
+        errors.update(runner(batch))
+        progress("correct biases", seen, total)
+    return replace(scales, corrections=errors.corrections(), weight_bits=placement.weight_bits)
+
+
+def few_batches(
+    network: Network, images: ImageSet, count: int, *, skip_bad: bool
+) -> Iterator[tuple[npt.NDArray[np.float32], int, int]]:
+    """Batches of the core graph's input from a few images, spread evenly; of a fixed batch, only whole ones.
+
+    Yields:
+        (n, 3, H, W) normalised float32; images so far, this batch's included; images in all.
+    """
+    few = spread(images, count, network.only_batch or 1)
     size = network.only_batch or max(1, _PIXELS_PER_BATCH // network.preprocessing.image_size**2)
+    seen = 0
     for batch in iter_batches(few, network.preprocessing, size, skip_bad=skip_bad):
         if len(batch.images) == size or network.only_batch is None:
-            errors.update(runner(normalise(batch.images.astype(np.uint8, copy=False), network.preprocessing)))
-        progress("correct biases", errors.images, len(few))
-    return replace(scales, corrections=errors.corrections(), weight_bits=placement.weight_bits)
+            seen += len(batch.images)
+            yield normalise(batch.images.astype(np.uint8, copy=False), network.preprocessing), seen, len(few)
 
 
 def _observing_runner(network: Network, tensors: Sequence[str]) -> GraphRunner:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from resnest_edge.calibration.scales import Scales
@@ -10,6 +13,7 @@ from resnest_edge.errors import GraphError, ScalesError
 from resnest_edge.graph.float_types import convert_floats
 from resnest_edge.graph.model import DTYPES, add_initializer, add_node
 from resnest_edge.grid import Grid
+from resnest_edge.quantize.layer_inputs import channel_axis
 from resnest_edge.quantize.placement import Placement
 from resnest_edge.quantize.points import quantized_nodes, quantized_uses
 from resnest_edge.quantize.weights import quantize_weight, round_up
@@ -28,7 +32,8 @@ def quantize_graph(core: ir.Model, scales: Scales, placement: Placement) -> ir.M
 
     Raises:
         GraphError: the graph holds Q/DQ already.
-        ScalesError: a tensor has no calibrated range, or one whose scale the float type cannot hold.
+        ScalesError: a tensor has no calibrated range, or one whose scale the float type cannot hold; a weight's
+            rounding is for another shape or width.
     """
     if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in core.graph):
         raise GraphError("this graph is quantized already", hint="Start from the FP32 model.")
@@ -42,7 +47,7 @@ def quantize_graph(core: ir.Model, scales: Scales, placement: Placement) -> ir.M
     for node, weight in list(quantized_nodes(model.graph, placement)):
         if node.inputs[1] is not weight:
             continue  # shared with a node before this one, which had it quantized for both
-        _quantize_weight(model.graph, node, weight, weights[weight.name], placement)
+        _quantize_weight(model.graph, node, weight, weights[weight.name], scales, placement)
     model.graph.sort()
     return model
 
@@ -93,15 +98,20 @@ def _round_trip(graph: ir.Graph, value: ir.Value, grid: Grid, placement: Placeme
 
 
 def _quantize_weight(
-    graph: ir.Graph, node: ir.Node, weight: ir.Value, original: ir.TensorProtocol | None, placement: Placement
+    graph: ir.Graph,
+    node: ir.Node,
+    weight: ir.Value,
+    original: ir.TensorProtocol | None,
+    learned: Scales,
+    placement: Placement,
 ) -> None:
     """Replace a float weight by its INT8 values and a DequantizeLinear, for every node that reads it."""
     if original is None:
         raise GraphError(f"weight {weight.name} has no value")
     dtype = DTYPES[placement.float_type]
     array = original.numpy()
-    axis = _channel_axis(node, array.ndim)
-    integers, scales = quantize_weight(array, axis, limit=placement.weight_limit, scale_dtype=dtype.numpy())
+    axis = channel_axis(node, array.ndim)
+    integers, scales = _rounded(weight.name or "", array, axis, learned, placement)
     stored = add_initializer(graph, f"{weight.name}.q", integers, ir.DataType.INT8)
     scale = add_initializer(graph, f"{weight.name}.scale", scales, dtype)
     zero_point = add_initializer(graph, f"{weight.name}.zero_point", np.zeros(len(scales)), ir.DataType.INT8)
@@ -116,9 +126,39 @@ def _quantize_weight(
         graph.initializers.pop(weight.name or "", None)
 
 
-def _channel_axis(node: ir.Node, rank: int) -> int:
-    """Output-channel axis of a weight: 0 for Conv (O, I, kh, kw) and Gemm (O, I) with transB, else the last."""
-    if node.op_type == "Conv":
-        return 0
-    transposed = node.attributes.get("transB")
-    return 0 if node.op_type == "Gemm" and transposed is not None and transposed.value else rank - 1
+def _rounded(
+    name: str, array: npt.NDArray[Any], axis: int, learned: Scales, placement: Placement
+) -> tuple[npt.NDArray[np.int8], npt.NDArray[Any]]:
+    """A weight's integers, its nearest ones or as they were rounded by their effect, and its scales."""
+    integers, scales = nearest_weight(array, axis, learned, placement)
+    deltas = learned.deltas(name)
+    if deltas is None:
+        return integers, scales
+    if deltas.size != integers.size:
+        raise ScalesError(f"{name} has {integers.size} values, and its rounding {deltas.size}", hint="Calibrate again.")
+    sums = integers.astype(np.int16) + deltas.reshape(integers.shape)
+    if np.abs(sums).max(initial=0) > placement.weight_limit:
+        raise ScalesError(f"{name} is rounded beyond {placement.weight_bits} bits", hint="Calibrate again.")
+    return sums.astype(np.int8), scales
+
+
+def nearest_weight(
+    array: npt.NDArray[Any], axis: int, learned: Scales, placement: Placement
+) -> tuple[npt.NDArray[np.int8], npt.NDArray[Any]]:
+    """A weight's nearest integers and its scales, one for each output channel.
+
+    Where weights were rounded, the scales are those that they were rounded with, whatever the graph's float type.
+
+    Args:
+        array: the FP32 weight.
+        axis: its output-channel axis.
+        learned: how scales are chosen, and in which number format.
+        placement: the width of weights, and the float type.
+    """
+    return quantize_weight(
+        array,
+        axis,
+        limit=placement.weight_limit,
+        scale_dtype=DTYPES[learned.float_type or placement.float_type].numpy(),
+        method=learned.weight_scales,
+    )

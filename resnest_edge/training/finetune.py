@@ -152,7 +152,9 @@ def prepare(request: BuildRequest, progress: Progress) -> tuple[Quantized, Image
     if not is_labelled(images):
         raise UsageError(f"the images of {where} are not labelled", hint="Give a folder with one folder a class.")
     evaluation = None if measured is None else open_pictures(measured, source.num_classes)
-    network = open_network(replace(request, form=Form.SPLIT), source, progress)
+    # Weights that train are rounded to nearest at each step, between the scales of their largest.
+    request = replace(request, form=Form.SPLIT, round_weights=False, weight_scales="max", equalize=False)
+    network = open_network(request, source, progress)
     drawn = Pictures(sample(images, request.calib_images, request.seed), None, "")
     calibrated = Calibrated(network, request, drawn, progress)
     backend = backend_for(request.targets[0] if request.targets else default_target())
@@ -230,16 +232,15 @@ def _source(request: BuildRequest, progress: Progress) -> Source:
 def _quantized(source: Source, network: Network, scales: Scales, placement: Placement) -> Quantized:
     assert source.load is not None
     inside = replace(placement, float_type=Precision.FP32)
-    scales.check_graph(digest(network.core), placement.style, placement.weight_bits)
+    scales.check_graph(digest(network.core), placement.style, placement.weight_bits, inside.float_type)
     return Quantized(source.load().float().eval(), network.core, scales, inside, network.preprocessing)
 
 
 def _identity(before: Quantized, images: ImageSet, recipe: Recipe) -> dict[str, object]:
     digests = "".join(images.digest(index) for index in range(len(images)))
-    learned = repr((sorted(before.scales.ranges.items()), sorted(before.scales.corrections.items())))
     return {
         "graph": digest(before.core),
-        "scales": hashlib.sha256(learned.encode()).hexdigest(),
+        "scales": before.scales.digest(),
         "weight_bits": before.placement.weight_bits,
         "images": hashlib.sha256(digests.encode()).hexdigest(),
         **asdict(recipe),

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from resnest_edge.calibration.deltas import pack_deltas
 from resnest_edge.calibration.scales import SCHEMA, Scales, TensorRange
 from resnest_edge.errors import OutputError, ScalesError
-from resnest_edge.spec import QdqStyle
+from resnest_edge.spec import Precision, QdqStyle
 
 GRAPH, IMAGES = "a" * 64, "b" * 64
 SCALES = Scales(
@@ -26,6 +29,9 @@ SCALES = Scales(
     {"images": TensorRange(-2.1, 2.6, -2.0, 2.5), "x": TensorRange(0, 9, 0, 8)},
     {"conv": (0.25, -0.5)},
     8,
+    "max",
+    {"conv.weight": pack_deltas(np.array([0, 1, 0, -1, 0, 0], np.int8))},
+    Precision.FP16,
 )
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -41,6 +47,11 @@ all_scales = st.builds(
     ranges=st.dictionaries(st.text(), tensor_ranges, max_size=4),
     corrections=st.dictionaries(st.text(), st.lists(finite, max_size=3).map(tuple), max_size=2),
     weight_bits=st.sampled_from([None, 7, 8]),
+    weight_scales=st.sampled_from(["max", "mse"]),
+    rounding=st.dictionaries(
+        st.text(), st.lists(st.integers(-128, 127), max_size=9).map(lambda d: pack_deltas(np.array(d, np.int8)))
+    ),
+    float_type=st.sampled_from([None, Precision.FP32, Precision.FP16, Precision.BF16]),
 )
 
 
@@ -69,24 +80,52 @@ def test_an_unwritable_place_is_an_output_error(tmp_path: Path) -> None:
 
 
 def test_scales_fit_their_own_graph() -> None:
-    SCALES.check_graph(GRAPH, QdqStyle.PORTABLE, 8)
+    SCALES.check_graph(GRAPH, QdqStyle.PORTABLE, 8, Precision.FP16)
 
 
 def test_scales_of_another_graph_are_refused() -> None:
     with pytest.raises(ScalesError, match=r"graph aaaaaaaaaaaa, not to this one \(cccccccccccc\).*again"):
-        SCALES.check_graph("c" * 64, QdqStyle.PORTABLE, 8)
+        SCALES.check_graph("c" * 64, QdqStyle.PORTABLE, 8, Precision.FP16)
 
 
 def test_scales_of_another_style_are_refused() -> None:
     with pytest.raises(ScalesError, match="for the portable Q/DQ style, this build needs cpu"):
-        SCALES.check_graph(GRAPH, QdqStyle.CPU, 8)
+        SCALES.check_graph(GRAPH, QdqStyle.CPU, 8, Precision.FP16)
 
 
 def test_corrections_for_weights_of_another_width_are_refused() -> None:
     with pytest.raises(ScalesError, match="corrections are for 8-bit weights, this build writes 7 bits"):
-        SCALES.check_graph(GRAPH, QdqStyle.PORTABLE, 7)
-    uncorrected = dataclasses.replace(SCALES, corrections={}, weight_bits=None)
-    uncorrected.check_graph(GRAPH, QdqStyle.PORTABLE, 7)
+        SCALES.check_graph(GRAPH, QdqStyle.PORTABLE, 7, Precision.FP16)
+    plain = dataclasses.replace(SCALES, corrections={}, weight_bits=None)
+    plain.check_graph(GRAPH, QdqStyle.PORTABLE, 7, Precision.FP16)
+
+
+def test_weights_rounded_between_other_scales_are_refused_unless_those_are_exact() -> None:
+    with pytest.raises(ScalesError, match=r"rounded between fp16, this build writes bf16.*--no-round-weights"):
+        SCALES.check_graph(GRAPH, QdqStyle.PORTABLE, 8, Precision.BF16)
+    SCALES.check_graph(GRAPH, QdqStyle.PORTABLE, 8, Precision.FP32)  # holds every FP16 number
+    plain = dataclasses.replace(SCALES, rounding={}, float_type=None)
+    plain.check_graph(GRAPH, QdqStyle.PORTABLE, 8, Precision.BF16)
+
+
+def test_the_digest_tells_everything_apart() -> None:
+    changes: list[dict[str, Any]] = [
+        {},
+        {"images": 5},
+        {"ranges": {}},
+        {"corrections": {}},
+        {"weight_scales": "mse"},
+        {"rounding": {}},
+        {"float_type": Precision.BF16},
+    ]
+    digests = [dataclasses.replace(SCALES, **change).digest() for change in changes]
+    assert digests[0] == SCALES.digest() and len(set(digests)) == len(changes)
+
+
+def test_rounding_is_read_by_the_weights_name() -> None:
+    found = SCALES.deltas("conv.weight")
+    assert found is not None and found.dtype == np.int8 and found.tolist() == [0, 1, 0, -1, 0, 0]
+    assert SCALES.deltas("fc.weight") is None
 
 
 def good() -> dict[str, Any]:
@@ -96,6 +135,11 @@ def good() -> dict[str, Any]:
 
 def change(key: str, value: Any) -> Callable[[dict[str, Any]], Any]:
     return lambda scales: {**scales, key: value}
+
+
+def cut(length: int | None, more: bytes = b"") -> str:
+    """The packed rounding, shortened or with something behind it."""
+    return base64.b64encode(base64.b64decode(SCALES.rounding["conv.weight"])[:length] + more).decode()
 
 
 def change_range(**entries: Any) -> Callable[[dict[str, Any]], Any]:
@@ -124,6 +168,14 @@ DAMAGE: dict[str, Callable[[dict[str, Any]], Any]] = {
     "a correction as text": change("corrections", {"conv": ["high"]}),
     "an infinite correction": change("corrections", {"conv": [float("inf")]}),
     "a width as text": change("weight_bits", "eight"),
+    "unknown weight scales": change("weight_scales", "min"),
+    "rounding as list": change("rounding", []),
+    "rounding that is no text": change("rounding", {"conv.weight": 3}),
+    "rounding that is no base64": change("rounding", {"conv.weight": "not base64!"}),
+    "rounding that is not compressed": change("rounding", {"conv.weight": "AAAA"}),
+    "rounding cut off": change("rounding", {"conv.weight": cut(12)}),
+    "something behind the rounding": change("rounding", {"conv.weight": cut(None, b"more")}),
+    "an unknown float type": change("float_type", "fp8"),
     "a range as list": change("ranges", {"x": [0, 9, 0, 8]}),
     "a range as text": change("ranges", {"x": "0..9"}),
     "a range without high": change("ranges", {"x": {"minimum": 0, "maximum": 9, "low": 0}}),

@@ -8,9 +8,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
+
+from resnest_edge.calibration.deltas import pack_deltas
 from resnest_edge.calibration.scales import SCHEMA, Scales, TensorRange
 from resnest_edge.errors import ScalesError
-from resnest_edge.spec import QdqStyle
+from resnest_edge.spec import Precision, QdqStyle
 from tests.fuzz.junk import alike, damage, dump, junk, mutate_json
 from tests.fuzz.outcome import Outcome
 
@@ -23,6 +26,12 @@ _PLAIN = Scales(
     {"images": TensorRange(-2.1, 2.6, -2.0, 2.5), "conv1": TensorRange(0.0, 9.0, 0.0, 8.0)},
     {"conv1": (0.25, -0.5), "fc": (0.0,)},
     8,
+    "mse",
+    {
+        "conv1.weight": pack_deltas(np.array([0, 1, 0, -1, 0, 0], np.int8)),
+        "fc.weight": pack_deltas(np.zeros(3, np.int8)),
+    },
+    Precision.FP16,
 )
 _UNCORRECTED = Scales("c" * 64, "d" * 64, 1, "max", QdqStyle.CPU, {"x": TensorRange(-1.0, 1.0, -1.0, 1.0)})
 
@@ -53,6 +62,7 @@ class ScalesFiles:
             scales = Scales.load(self._path)
         except ScalesError:
             return Outcome.REFUSED if parsed else Outcome.UNPARSED
+        assert all(scales.deltas(weight) is not None for weight in scales.rounding)
         assert scales.images >= 1 and all(span.low <= span.high for span in scales.ranges.values())
         dump({**asdict(scales), "style": scales.style.value})
         scales.save(self._again)

@@ -120,3 +120,24 @@ def test_round_up_keeps_what_is_exact(bits: list[int]) -> None:
 def test_round_up_beyond_the_type_is_infinite() -> None:
     assert math.isinf(round_up(np.array([65504.1]), np.dtype(np.float16))[0])
     assert math.isinf(round_up(np.array([1e6]), np.dtype(np.float16))[0])
+
+
+@given(weights, limits, dtypes)
+def test_mse_errs_no_more_than_max_and_never_beyond_the_limit(
+    weight: npt.NDArray[np.float32], limit: int, dtype: np.dtype[Any]
+) -> None:
+    errors = {}
+    for method in ("max", "mse"):
+        integers, scales = quantize_weight(weight, 0, limit=limit, scale_dtype=dtype, method=method)
+        assert scales.dtype == dtype and np.abs(integers.astype(int)).max() <= limit
+        assert (scales.astype(np.float64) >= SMALLEST_SCALE).all()
+        difference = integers * steps(scales, weight.ndim, 0) - weight
+        errors[method] = np.square(difference).reshape(len(weight), -1).sum(1)
+    assert (errors["mse"] <= errors["max"]).all()
+
+
+def test_mse_saturates_one_outlier_for_the_sake_of_the_others() -> None:
+    weight = np.append(np.random.default_rng(0).uniform(-1, 1, 20_000), 1.3).astype(np.float32)[None]
+    for method, saturates in (("max", False), ("mse", True)):
+        integers, scales = quantize_weight(weight, 0, limit=64, scale_dtype=np.dtype(np.float32), method=method)
+        assert (abs(integers[0, -1]) * float(scales[0]) < 1.29) == saturates
