@@ -66,20 +66,22 @@ class Row:
 
 
 def rows() -> Iterator[Row]:
-    """The default and each switch by itself, in each style; then 7-bit weights, and ONNX Runtime's placement."""
-    for style in ("cpu", "portable"):
-        plain = Row(style)
-        yield plain
-        yield replace(plain, rounded=False)
-        yield replace(plain, corrected=False)
-        yield replace(plain, weight_scales="mse")
-        yield replace(plain, equalized=True)
-        for method in (*METHODS, AUTO):
-            if method != plain.method:
-                yield replace(plain, method=method)
-    for style in ("cpu", "portable"):
-        yield Row(style, bits=7)
-        yield Row(style, bits=7, rounded=False)
+    """The default, each switch by itself, 7-bit weights, in both styles; ONNX Runtime's placement at the end."""
+    plain = Row("cpu")
+    switched = [
+        plain,
+        replace(plain, rounded=False),
+        replace(plain, corrected=False),
+        replace(plain, method=AUTO),
+        replace(plain, weight_scales="mse"),
+        replace(plain, equalized=True),
+        *(replace(plain, method=method) for method in METHODS if method != plain.method),
+        replace(plain, bits=7),
+        replace(plain, bits=7, rounded=False),
+    ]
+    for row in switched:
+        yield row
+        yield replace(row, placed="portable")
     yield Row("onnxruntime")
     yield Row("onnxruntime", rounded=False)
 

@@ -116,6 +116,7 @@ def test_models(cli: CommandLine) -> None:
         (("build", "--precision", "int9"), 2, "int9"),
         (("build", "--batch", "8:1"), 2, "MIN:OPT:MAX"),
         (("build", "--batch", "8:4:1"), 2, "range"),
+        (("build", "--weight-scales", "min"), 2, "min"),
         (("build", "--resize", "big"), 2, "squash"),
         (("build", "--mean", "1,2"), 2, "three numbers"),
         (("build", "--target", "tensorrt"), 3, "pip install"),
