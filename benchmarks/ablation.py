@@ -6,7 +6,8 @@
 
 Q/DQ is computed in float32 exactly as each graph writes it (ONNX Runtime, no INT8 kernels), so that the figures belong
 to the graphs: 8-bit weights count as 8 bits on a CPU whose own kernels overflow with them. The report is written again
-after each row, so that a run that is stopped leaves the rows it measured. ``--eval-count`` measures on fewer images.
+after each row: the same command goes on where a stopped run left off. ``--eval-count`` measures on fewer images. The
+seconds are those of what follows the pass over the calibration images, on whatever else the machine was doing.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from resnest_edge import environment
 from resnest_edge.calibration.collect import Statistics
 from resnest_edge.calibration.ranges import AUTO, METHODS
 from resnest_edge.files import write_atomically
-from resnest_edge.graph.model import to_bytes
+from resnest_edge.graph.model import digest, to_bytes
 from resnest_edge.images import ImageSet
 from resnest_edge.measure.accuracy import Accuracy, compare
 from resnest_edge.pipeline.answers import graph_answers
@@ -58,6 +60,19 @@ class Row:
         if self.placed == "onnxruntime":
             return Placement(QdqStyle.CPU, weight_bits=self.bits, outputs=True, elementwise=ELEMENTWISE)
         return Placement(QdqStyle(self.placed), weight_bits=self.bits)
+
+    @property
+    def switches(self) -> dict[str, Any]:
+        """What tells it apart in the report."""
+        return {
+            "placement": self.placed,
+            "method": self.method,
+            "weight_bits": self.bits,
+            "bias_correction": self.corrected,
+            "round_weights": self.rounded,
+            "weight_scales": self.weight_scales,
+            "equalize": self.equalized,
+        }
 
     @property
     def learning(self) -> Learning:
@@ -98,12 +113,16 @@ class Bench:
     def measure(self, row: Row) -> dict[str, Any]:
         """The row's entry in the report."""
         network, statistics = self._prepared(row.equalized)
+        started = perf_counter()
         scales = learn(
             network, statistics, row.placement, self.calibration, row.learning, skip_bad=False, progress=tell
         )
+        seconds = round(perf_counter() - started, 1)
         graph = quantize_graph(shift_biases(network.core, scales.corrections), scales, row.placement)
         found = answers_of(network, to_bytes(graph), self.evaluation)
-        return _entry(row, found, self.reference)
+        against = compare(found, self.reference).to_json()
+        measured = {key: against[key] for key in ("drop", "drop_ci95", "agreement", "logit_sqnr_db", "kl")}
+        return {**row.switches, "top1": found.top1, **measured, "seconds": seconds}
 
     def _prepared(self, equalized: bool) -> tuple[Network, Statistics]:
         if equalized not in self._known:
@@ -123,11 +142,22 @@ def main() -> None:
     if given.eval_count is not None and pictures.evaluation is not None:
         pictures = replace(pictures, evaluation=spread(pictures.evaluation, given.eval_count))
     bench = Bench(network, pictures)
-    measured: list[dict[str, Any]] = []
+    head = {
+        "model": network.name,
+        "graph": digest(network.core),
+        "form": given.form,
+        "calibration_images": len(bench.calibration),
+        "evaluated_images": bench.reference.images,
+        "fp32_top1": bench.reference.top1,
+        "machine": environment.describe(),
+    }
+    measured = _measured_before(Path(given.out), head)
     for row in rows():
+        if any(row.switches.items() <= entry.items() for entry in measured):
+            continue
         measured.append(bench.measure(row))
         print(_line(measured[-1]), flush=True)
-        _write(Path(given.out), network.name, given, measured, bench.reference)
+        _write(Path(given.out), head, measured)
 
 
 def prepare(given: argparse.Namespace) -> tuple[Network, Pictures]:
@@ -163,21 +193,6 @@ def answers_of(network: Network, graph: bytes, images: ImageSet) -> Accuracy:
     return graph_answers(graph, images, network.preprocessing)
 
 
-def _entry(row: Row, answers: Accuracy, reference: Accuracy) -> dict[str, Any]:
-    found = compare(answers, reference).to_json()
-    return {
-        "placement": row.placed,
-        "method": row.method,
-        "weight_bits": row.bits,
-        "bias_correction": row.corrected,
-        "round_weights": row.rounded,
-        "weight_scales": row.weight_scales,
-        "equalize": row.equalized,
-        "top1": answers.top1,
-        **{key: found[key] for key in ("drop", "drop_ci95", "agreement", "logit_sqnr_db", "kl")},
-    }
-
-
 def _line(entry: dict[str, Any]) -> str:
     low, high = entry["drop_ci95"]
     switches = [
@@ -189,37 +204,33 @@ def _line(entry: dict[str, Any]) -> str:
     return (
         f"| {entry['placement']} | {entry['method']} | {entry['weight_bits']} | "
         f"{', '.join(filter(None, switches)) or '–'} | {entry['logit_sqnr_db']:.1f} | {entry['agreement']:.2f} | "
-        f"{entry['kl']:.1e} | {entry['top1']:.2f} | {entry['drop']:+.2f} ({low:+.2f} to {high:+.2f}) |"
+        f"{entry['kl']:.1e} | {entry['top1']:.2f} | {entry['drop']:+.2f} ({low:+.2f} to {high:+.2f}) | "
+        f"{entry['seconds']:.0f} |"
     )
 
 
-def _write(
-    out: Path,
-    name: str,
-    given: argparse.Namespace,
-    measured: list[dict[str, Any]],
-    reference: Accuracy,
-) -> None:
+def _measured_before(out: Path, head: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of a run of the same graph and images that was stopped."""
+    path = out / "ablation.json"
+    if not path.exists():
+        return []
+    found = json.loads(path.read_text())
+    same = ("graph", "calibration_images", "evaluated_images", "fp32_top1")
+    rows_before: list[dict[str, Any]] = found["rows"]
+    return rows_before if all(found.get(key) == head[key] for key in same) else []
+
+
+def _write(out: Path, head: dict[str, Any], measured: list[dict[str, Any]]) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    value = {
-        "model": name,
-        "form": given.form,
-        "calibration_images": given.calib_images,
-        "evaluated_images": reference.images,
-        "fp32_top1": reference.top1,
-        "machine": environment.describe(),
-        "rows": measured,
-    }
-    write_atomically(out / "ablation.json", (json.dumps(value, indent=1) + "\n").encode())
-    head = (
-        f"# {name}: what each method is worth\n\n"
-        f"{reference.images} images, FP32 top-1 {reference.top1:.2f} %; calibrated on {given.calib_images} images. "
-        "Q/DQ computed as the graph writes it, in float32.\n\n"
+    write_atomically(out / "ablation.json", (json.dumps({**head, "rows": measured}, indent=1) + "\n").encode())
+    text = (
+        f"# {head['model']}: what each method is worth\n\n"
+        f"{head['evaluated_images']} images, FP32 top-1 {head['fp32_top1']:.2f} %; calibrated on "
+        f"{head['calibration_images']} images. Q/DQ computed as the graph writes it, in float32.\n\n"
         "| placement | method | weight bits | other switches | logit SQNR, dB | agreement, % | KL, nats | top-1, % "
-        "| drop, points (95 % interval) |\n|---|---|---|---|---|---|---|---|---|\n"
+        "| drop, points (95 % interval) | s |\n|---|---|---|---|---|---|---|---|---|---|\n"
     )
-    text = head + "\n".join(_line(entry) for entry in measured) + "\n"
-    write_atomically(out / "ablation.md", text.encode())
+    write_atomically(out / "ablation.md", (text + "\n".join(map(_line, measured)) + "\n").encode())
 
 
 def tell(stage: str, done: int, total: int | None) -> None:
