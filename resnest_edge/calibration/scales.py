@@ -75,7 +75,7 @@ class Scales:
         if self.graph_digest != graph_digest:
             raise ScalesError(
                 f"these scales belong to graph {self.graph_digest[:12]}, not to this one ({graph_digest[:12]})",
-                hint="Weights, inference form and image size must all be the same; calibrate again.",
+                hint="Weights, inference form, image size and --equalize must all be the same; calibrate again.",
             )
         if self.style is not style:
             raise ScalesError(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx_ir as ir
+import onnxruntime as ort
 import pytest
 
 from resnest_edge.errors import GraphError, OutputError
@@ -18,6 +19,7 @@ from resnest_edge.graph.model import (
     digest,
     first_line,
     load_graph,
+    observing,
     save_graph,
     to_bytes,
     weighted_nodes,
@@ -49,6 +51,17 @@ def test_a_saved_graph_is_the_graph_that_is_loaded(tmp_path: Path) -> None:
     assert to_bytes(loaded) == to_bytes(core)
     assert digest(loaded) == digest(core)
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["model.onnx"]
+
+
+def test_observing_gives_any_tensor_and_the_input_and_leaves_the_graph_alone(small: ir.Model) -> None:
+    before = digest(small)
+    graph, outputs = observing(small, ["conv", "images"])
+    images = np.random.default_rng(0).standard_normal((2, 3, 4, 4)).astype(np.float32)
+    session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    conv, given = session.run(outputs, {"images": images})
+    assert conv.shape[:2] == (2, 2)
+    np.testing.assert_array_equal(given, images)
+    assert digest(small) == before
 
 
 def test_the_digest_sees_weights_and_structure(small: ir.Model) -> None:
