@@ -22,7 +22,7 @@ from resnest_edge.quantize.placement import Placement
 from resnest_edge.quantize.rounding import Moments, Rounder, groups_within
 
 _IMAGES = 64
-_POSITIONS = 32  # of each image: 2,048 rows, near the widest usual matrix (2,304 columns); twice as many measured alike
+_ROWS = 2048  # of inputs, near the widest usual matrix (2,304 columns): 32 positions of each of 64 images
 _BUDGET = 384 << 20  # bytes of covariances held at once
 _Inputs = tuple[LayerInput, ...]
 
@@ -87,11 +87,12 @@ def _gather(
     ranges = {tensor: scales.ranges[tensor] for tensor in tensors}
     grids = {tensor: Grid.covering(kept.low, kept.high, placement.style) for tensor, kept in ranges.items()}
     runner = GraphRunner(*observing(network.core, tensors))
+    positions = -(-_ROWS // min(len(images), _IMAGES))  # fewer images give more positions each
     for batch, seen, total in few_batches(network, images, _IMAGES, skip_bad=skip_bad):
         values = dict(zip(tensors, runner(batch), strict=True))
         for inputs, found in moments.items():
             for each in inputs:
-                rows = each.rows(values[each.tensor], _POSITIONS, seen - len(batch))
+                rows = each.rows(values[each.tensor], positions, seen - len(batch))
                 found.update(grids[each.tensor].round_trip(rows.astype(np.float64)).astype(np.float32))
         progress(name, seen, total)
 
