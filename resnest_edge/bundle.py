@@ -19,7 +19,7 @@ from pathlib import Path
 
 from resnest_edge import environment, signing
 from resnest_edge.class_names import decode_names, encode_names
-from resnest_edge.errors import BundleDamagedError, BundleMisfitError, InputError, ResnestEdgeError
+from resnest_edge.errors import BundleDamagedError, BundleMisfitError, InputError, OutputError, ResnestEdgeError
 from resnest_edge.files import copy_hashed, output_error, read_regular, refuse_existing, sha256_file, write_atomically
 from resnest_edge.manifest import Manifest, decode_manifest, encode_manifest
 from resnest_edge.spec import Precision, Target
@@ -169,7 +169,7 @@ def in_custody(bundle: Bundle) -> Iterator[Bundle]:
     if not bundle.trusted:
         yield bundle
         return
-    with tempfile.TemporaryDirectory(prefix="resnest-edge-") as name:
+    with _private_folder() as name:
         try:
             for file in bundle.manifest.files:
                 bundle.copy_file(file, Path(name) / file)
@@ -215,6 +215,17 @@ def _open(path: Path, data: bytes, trust: Path | None) -> Bundle:
         raise BundleDamagedError(f"{len(labels)} labels for {manifest.info.num_classes} classes", where=path)
     _check_fit(path, manifest)
     return Bundle(path, manifest, labels, hashlib.sha256(data).hexdigest(), trusted=trust is not None)
+
+
+def _private_folder() -> tempfile.TemporaryDirectory[str]:
+    """A folder that only this user can enter, gone after the ``with`` block."""
+    try:
+        return tempfile.TemporaryDirectory(prefix="resnest-edge-")
+    except OSError as exc:
+        raise OutputError(
+            "what --trust verified is copied before it is loaded, and there is no temporary folder to copy it to",
+            hint="Free some space, or name a folder in TMPDIR.",
+        ) from exc
 
 
 def _changed(path: Path) -> BundleDamagedError:

@@ -109,6 +109,12 @@ def test_a_full_disk_is_said(trusted: Bundle, monkeypatch: pytest.MonkeyPatch) -
         pytest.fail("nothing was copied")
 
 
+def test_no_temporary_folder_is_said(trusted: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    with pytest.raises(OutputError, match="TMPDIR"), in_custody(trusted):
+        pytest.fail("nothing was copied")
+
+
 def test_a_file_that_the_manifest_does_not_list_is_not_copied(trusted: Bundle, tmp_path: Path) -> None:
     (trusted.path / "engine.bin").write_bytes(b"never signed")
     with pytest.raises(BundleDamagedError, match="does not list"):

@@ -76,11 +76,12 @@ def command(
     for row in value["results"]:
         if row["trtexec"] is not None:
             note(f"{row['bundle']} at batch {row['batch']}, with the runtime's own tool: {row['trtexec']}")
-    print_table(
-        f"Throughput against {bundles[0]}",
-        ("Bundle", "Batch", "Streams", "Ratio", "Rounds' range"),
-        [_ratio(row) for row in value["ratios"]],
-    )
+    if value["ratios"]:
+        print_table(
+            f"Throughput against {bundles[0]}",
+            ("Bundle", "Batch", "Streams", "Ratio", "Rounds' range"),
+            [_ratio(row) for row in value["ratios"]],
+        )
 
 
 _COLUMNS = ("Bundle", "Precision", "Batch", "Streams", "p50, ms", "p90", "p95", "p99", "Images/s", "CV, %", "RSS, MiB")

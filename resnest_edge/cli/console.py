@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from resnest_edge.pipeline.progress import Progress as Teller
 
@@ -43,7 +44,7 @@ def print_json(value: Any) -> None:
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], caption: str | None = None) -> None:
     """Write a table to stdout; every column but the first is aligned to the right, unless it holds sentences."""
-    table = Table(title=title, caption=caption, title_justify="left", caption_justify="left", title_style="bold")
+    table = Table(caption=caption, caption_justify="left")
     for index, column in enumerate(columns):
         words = index == 0 or any(_PROSE.search(row[index]) for row in rows)
         table.add_column(column, justify="left" if words else "right", overflow="fold")
@@ -52,6 +53,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     console = Console(highlight=False)
     if not console.is_terminal:  # nothing to fit into: a file or a pipe takes whole lines
         console.width = _FILE_WIDTH
+    console.print(Text(title, style="bold"), soft_wrap=True)  # above the table, which may be narrower
     console.print(table)
 
 

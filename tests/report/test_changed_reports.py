@@ -19,7 +19,22 @@ from resnest_edge.report.write import write_report
 from tests.report.samples import everything
 
 WHOLE: dict[str, Any] = json.loads(everything().dumps())
-STRANGE = (None, True, 0, -1, 10**30, 1e308, 1e-320, "", "<script>", "\udcff", [], [None], {}, {"a": 1})
+STRANGE: tuple[Any, ...] = (
+    None,
+    True,
+    0,
+    -1,
+    10**30,
+    1e308,
+    1e-320,
+    "",
+    "<script>",
+    "\udcff",
+    [],
+    [None],
+    {},
+    {"a": 1},
+)
 GONE = object()
 
 
