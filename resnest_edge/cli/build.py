@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from resnest_edge.cli import options
 from resnest_edge.cli.console import interval, note, number, print_json, print_table, progress_bars, stacked, warn
 from resnest_edge.errors import UsageError
-from resnest_edge.spec import Form, InputFormat, Precision
+from resnest_edge.spec import InputFormat, Precision
 
 if TYPE_CHECKING:
     from resnest_edge.pipeline.making import Settle
@@ -46,7 +46,7 @@ def command(
     mean: options.Mean = None,
     std: options.Std = None,
     color: options.Color = None,
-    form: options.FormChoice = Form.SPLIT,
+    form: options.FormChoice = None,
     batch: options.Batch = None,
     input_format: options.Format = InputFormat.UINT8_NHWC,
     workspace: options.Workspace = None,

@@ -61,8 +61,17 @@ Targets = Annotated[
         help="Runtime; may be given several times. (default: openvino where it is installed, else onnxruntime)",
     ),
 ]
+FORMS = "split|split-dense|grouped|dense"
 FormChoice = Annotated[
-    Form, typer.Option("--form", help="Inference form of split-attention blocks.", rich_help_panel=ENGINE)
+    Form | None,
+    typer.Option(
+        "--form",
+        parser=Form.parse,
+        metavar=FORMS,
+        help="Inference form of split-attention blocks: one, or one for each stage, joined by '/'; +early-pool behind "
+        "it pools before the gate. (default: split)",
+        rich_help_panel=ENGINE,
+    ),
 ]
 Batch = Annotated[
     str | None,
