@@ -47,6 +47,7 @@ def command(
     std: options.Std = None,
     color: options.Color = None,
     form: options.FormChoice = None,
+    tuned: options.Tuned = False,
     batch: options.Batch = None,
     input_format: options.Format = InputFormat.UINT8_NHWC,
     workspace: options.Workspace = None,
@@ -73,6 +74,8 @@ def command(
     from resnest_edge.pipeline.build import build
 
     request = make_request(locals())
+    if tuned and form is not None:
+        raise UsageError("--tuned chooses the form", hint="Leave --form out, or --tuned.")
     settle = _settle(max_drop, confident, request.precisions)
     if what is None and weights is None:
         note(_DEMO)

@@ -73,6 +73,14 @@ FormChoice = Annotated[
         rich_help_panel=ENGINE,
     ),
 ]
+Tuned = Annotated[
+    bool,
+    typer.Option(
+        "--tuned",
+        help="Take the form that `tune` measured to be fastest here, else that of the shipped table, and say which.",
+        rich_help_panel=ENGINE,
+    ),
+]
 Batch = Annotated[
     str | None,
     typer.Option(

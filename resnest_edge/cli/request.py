@@ -30,6 +30,7 @@ _SAME = (
     "weight_bits",
     "skip_bad",
     "trust",
+    "tuned",
     "out",
     "force",
 )
