@@ -62,11 +62,19 @@ Targets = Annotated[
     ),
 ]
 FORMS = "split|split-dense|grouped|dense"
+
+
+def complete_form(incomplete: str) -> list[str]:
+    """The forms of all stages alike that begin so, for a shell."""
+    return [word for word in FORMS.split("|") if word.startswith(incomplete)]
+
+
 FormChoice = Annotated[
     Form | None,
     typer.Option(
         "--form",
         parser=Form.parse,
+        autocompletion=complete_form,
         metavar=FORMS,
         help="Inference form of split-attention blocks: one, or one for each stage, joined by '/'; +early-pool behind "
         "it pools before the gate. (default: split)",

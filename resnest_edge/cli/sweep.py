@@ -41,6 +41,7 @@ def command(
         typer.Option(
             "--form",
             parser=Form.parse,
+            autocompletion=options.complete_form,
             metavar=options.FORMS,
             help="Inference form, as for `build`; may be given several times. (default: split)",
         ),
