@@ -26,7 +26,7 @@ from resnest_edge.pipeline.tunings import SCHEMA, SHIPPED, Record, record_of, sh
 NETWORKS = ("resnest14d", "resnest50", "1s4x24d", "4s2x40d")
 TARGETS = ("openvino", "onnxruntime")
 PRECISIONS = ("int8", "fp32", "bf16")
-_FEW_PICTURES = ("--calib-images", "8", "--no-bias-correction")  # ranges decide no speed
+_FEW_PICTURES = ("--calib-images", "8", "--no-bias-correction", "--no-round-weights")  # ranges decide no speed
 _LACKING = {("onnxruntime", "bf16")}
 
 

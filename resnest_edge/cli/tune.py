@@ -8,17 +8,14 @@ import typer
 
 from resnest_edge.cli import benchmark, options
 from resnest_edge.cli.console import interval, note, number, print_json, print_table, progress_bars, stacked
-from resnest_edge.spec import Precision, Target
+from resnest_edge.spec import MOST_BATCH, Precision, Target
 
 if TYPE_CHECKING:
     from resnest_edge.pipeline.tunings import Record, Trial
 
 
 def command(
-    what: Annotated[
-        str | None,
-        typer.Argument(metavar="VARIANT|ONNX", help="The network; the embedded demo model if not given."),
-    ] = None,
+    what: options.Network = None,
     weights: options.Weights = None,
     num_classes: options.NumClasses = None,
     precision: Annotated[Precision, typer.Option("--precision", help="Number format.")] = Precision.INT8,
@@ -26,7 +23,7 @@ def command(
         Target | None,
         typer.Option("--target", help="Runtime. (default: openvino where it is installed, else onnxruntime)"),
     ] = None,
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Images per inference.")] = 1,
+    batch: Annotated[int, typer.Option("--batch", min=1, max=MOST_BATCH, help="Images per inference.")] = 1,
     threads: benchmark.Threads = None,
     rounds: benchmark.Rounds = 12,
     seconds: benchmark.Seconds = 0.5,
@@ -37,6 +34,7 @@ def command(
             "--max-loss",
             metavar="DB",
             min=0.0,
+            max=1000.0,
             help="Try other placements of INT8 as well: those shown to lose no more of the logits' SQNR than this.",
         ),
     ] = None,
@@ -46,6 +44,9 @@ def command(
     seed: options.Seed = 0,
     method: options.Method = "mse",
     bias_correction: options.BiasCorrection = True,
+    round_weights: options.RoundWeights = True,
+    weight_scales: options.WeightScales = "max",
+    equalize: options.Equalize = False,
     weight_bits: options.WeightBits = None,
     image_size: options.ImageSize = None,
     resize: options.Resize = None,
