@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from resnest_edge.bundle import open_bundle
+from resnest_edge.errors import ParityError
 from resnest_edge.pipeline.sources import find_source
 from resnest_edge.pipeline.tunings import Key, make_key, record_path, save_record
 from resnest_edge.search import tuning
@@ -84,6 +85,18 @@ def test_each_precision_is_built_in_its_own_form(cli: CommandLine, pictures: Pat
     forms = {name: open_bundle(Path(row["bundle"])).manifest.info.form for name, row in rows.items()}
     assert forms == {"fp32": Form.DENSE, "int8": Form.parse("split/grouped/split/split")}
     assert rows["int8"]["logit_sqnr_db"] > 20 and rows["int8"]["fp32_top1"] == rows["fp32"]["top1"]
+
+
+def test_a_form_that_is_not_equal_is_never_timed(
+    cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unequal(network: object, form: Form) -> None:
+        raise ParityError(f"the {form} form is 1.0e-03 away", hint="This is a bug.")
+
+    monkeypatch.setattr("resnest_edge.pipeline.core.check_form", unequal)
+    ran = cli(*FP32)
+    assert ran.code == 1 and "the split form is 1.0e-03 away" in ran.err and ran.out == ""
+    assert not (tmp_path / "cache").exists()
 
 
 @pytest.mark.slow
