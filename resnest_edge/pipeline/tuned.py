@@ -9,6 +9,7 @@ from resnest_edge.pipeline.choice import Choice
 from resnest_edge.pipeline.plan import ANY_BATCH, BuildRequest, Job
 from resnest_edge.pipeline.sources import Source
 from resnest_edge.pipeline.tunings import Key, Record, load_record, make_key, record_path, shipped_records
+from resnest_edge.spec import Precision
 
 
 def choose_tuned(request: BuildRequest, source: Source, jobs: Sequence[Job]) -> tuple[list[Job], list[str]]:
@@ -38,10 +39,12 @@ def _choose(key: Key, request: BuildRequest, source: Source) -> tuple[Choice, st
         form_only = bool(here.placement) and here.weights != source.parents.get("checkpoint")
         choice = Choice(here.choice.form) if form_only else here.choice
         other = "; its placement was held to a bound with other weights, and is left out" if form_only else ""
-        return choice, f"{choice}, {_gain(here)} ({here.created[:10]}, {record_path(key)}){other}"
+        where = f"{here.created[:10]}, {record_path(key)}"
+        return choice, f"{choice}, {_gain(here)} ({where}){other}{_unheard(here, source)}"
     for record in shipped_records():
         if _fits(record.key, key):
-            return Choice(record.choice.form), f"{record.form}, from the shipped table: {_account(record, key)}"
+            told = f"{record.form}, from the shipped table: {_account(record, key)}{_unheard(record, source)}"
+            return Choice(record.choice.form), told
     told = f"nothing was measured for {key.network} at {key.image_size} pixels and batch {key.batch} here"
     return Choice(request.form), f"{told}: the {request.form} form; `resnest-edge tune` measures"
 
@@ -50,6 +53,12 @@ def _fits(shipped: Key, here: Key) -> bool:
     """Whether a shipped record speaks of this build: the same work, on a processor of the same kind."""
     same = ("network", "image_size", "target", "precision", "batch")
     return shipped.device.kind == here.device.kind and all(getattr(shipped, n) == getattr(here, n) for n in same)
+
+
+def _unheard(record: Record, source: Source) -> str:
+    """That forms round differently in INT8, where nobody has compared their answers with these weights."""
+    compared = record.key.precision != Precision.INT8 or record.weights == source.parents.get("checkpoint")
+    return "" if compared or record.form == record.begun_with else "; in INT8 its answers were not compared yet"
 
 
 def _gain(record: Record) -> str:

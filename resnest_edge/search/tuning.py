@@ -21,7 +21,7 @@ from resnest_edge.pipeline.plan import BuildRequest, choose_build_pictures
 from resnest_edge.pipeline.progress import Progress, silent
 from resnest_edge.pipeline.runtimes import backend_for, default_target
 from resnest_edge.pipeline.sources import Source, find_source
-from resnest_edge.pipeline.tunings import Key, Record, load_record, make_key, save_record
+from resnest_edge.pipeline.tunings import Key, Record, load_record, make_key, record_path, save_record
 from resnest_edge.quantize.alternatives import AXES, vary, words
 from resnest_edge.quantize.placement import Placement
 from resnest_edge.search.sweep import DEMO_IMAGES, NO_WEIGHTS
@@ -57,7 +57,8 @@ def tune_network(request: TuneRequest, progress: Progress = silent) -> tuple[Rec
         The record as it is kept, and whether it was measured now.
 
     Raises:
-        UsageError: several targets or precisions, too few rounds, nothing to choose between, INT8 without images.
+        UsageError: several targets or precisions, too few rounds, nothing to choose between, INT8 without images, or
+            what is kept was measured with another bound, start or (in INT8) other weights, and ``force`` is not given.
         InputError: what was measured before is damaged, and ``force`` is not given.
         ParityError: a form that is not equal; a bug.
         OutputError: the cache folder cannot be written.
@@ -73,6 +74,7 @@ def tune_network(request: TuneRequest, progress: Progress = silent) -> tuple[Rec
     key = make_key(source, target, precision, request.plan.batches[0], request.plan.threads)
     known = None if request.force else load_record(key)
     if known is not None:
+        _refuse_other(known, request, source)
         return known, False
     axes = make_axes(source, None if request.max_loss is None else backend.int8_placement())
     pictures, few = _pictures(build, source, precision)
@@ -103,6 +105,22 @@ def _check(request: TuneRequest) -> tuple[Target, Precision]:
             f"{request.plan.rounds} rounds give no 95 % interval", hint=f"Use --rounds {LEAST_FOR_MEDIAN} or more."
         )
     return targets[0], precisions[0]
+
+
+def _refuse_other(known: Record, request: TuneRequest, source: Source) -> None:
+    """Raise UsageError where what is kept answers another question than the one asked."""
+    weights = source.parents.get("checkpoint")
+    asked = {
+        "--max-loss": (known.max_loss_db, request.max_loss),
+        "--form": (known.begun_with, str(request.build.form)),
+        "weights": (known.weights, weights) if known.key.precision == Precision.INT8 else (None, None),
+    }
+    if other := [f"{name} {kept or 'none'}" for name, (kept, now) in asked.items() if kept != now]:
+        raise UsageError(
+            f"what is kept for this device was measured with other settings ({', '.join(other)})",
+            where=record_path(known.key),
+            hint="--force measures again and replaces it.",
+        )
 
 
 def make_axes(source: Source, placement: Placement | None) -> list[Axis]:

@@ -52,6 +52,9 @@ def test_what_is_measured_is_told_kept_and_built(cli: CommandLine, pictures: Pat
     assert again.code == 0 and "--force measures again" in again.err
     assert "stage 4" in again.out and "split/split/split/dense" in again.out and "Chosen: " in again.out
 
+    other = cli(*FP32, "--form", "dense")
+    assert other.code == 2 and "measured with other settings (--form split)" in other.err and "--force" in other.err
+
     out = ("--precision", "fp32", "--target", "onnxruntime", "--eval-images", pictures, "--out", tmp_path / "x")
     built = cli("build", "--tuned", *out)
     assert built.code == 0, built.err

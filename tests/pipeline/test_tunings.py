@@ -177,6 +177,15 @@ def test_a_placement_belongs_to_its_weights() -> None:
     assert found.choice == Choice(Form.parse(MIXED)) and "held to a bound with other weights" in told
 
 
+def test_int8_whose_answers_nobody_compared_is_told() -> None:
+    own = demo().parents["checkpoint"]
+    for weights, told_of in ((None, True), (own, False)):
+        key = make_key(demo(), Target.ONNXRUNTIME, Precision.INT8, 1)
+        save_record(replace(RECORD, key=key, weights=weights))
+        _, (told,) = choose_tuned(BuildRequest(), demo(), [job(Precision.INT8)])
+        assert ("in INT8 its answers were not compared yet" in told) is told_of
+
+
 def test_a_damaged_record_ends_a_build() -> None:
     record_path(kept_for_demo().key).write_bytes(b"{}")
     with pytest.raises(InputError, match="this tuning is damaged"):
