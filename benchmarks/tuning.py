@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from resnest_edge.files import write_atomically
-from resnest_edge.pipeline.tunings import SCHEMA, SHIPPED, Record, record_of, shipped_records
+from resnest_edge.pipeline.tunings import SCHEMA, SHIPPED, Record, Trial, record_of, shipped_records
 
 NETWORKS = ("resnest14d", "resnest50", "1s4x24d", "4s2x40d")
 TARGETS = ("openvino", "onnxruntime")
@@ -97,7 +97,7 @@ def _place(record: Record) -> tuple[str, int, str, str, int, str]:
 
 
 def render(records: Sequence[Record]) -> str:
-    """The table as Markdown: what was chosen, and its time as a share of that of the split form."""
+    """The table as Markdown: what was chosen, its time as a share of the split form's, and every candidate's."""
     lines = ["| network | pixels | target | precision | chosen | of split's time (95 %) |", "|---|---|---|---|---|---|"]
     for record in records:
         key, bounds = record.key, record.ratio_ci95
@@ -106,7 +106,24 @@ def render(records: Sequence[Record]) -> str:
             f"| {key.network} | {key.image_size} | {key.target} {key.runtime} | {key.precision} "
             f"| {record.form} | {gain} |"
         )
+    lines += ["", "| network | target | varied | candidate | ms | incumbent, ms | ratio (95 %) | |", "|---" * 8 + "|"]
+    lines += [_line(record, trial) for record in records for trial in record.trials]
     return "\n".join(lines)
+
+
+def _line(record: Record, trial: Trial) -> str:
+    low, high = trial.ratio_ci95
+    cells = (
+        record.key.network,
+        f"{record.key.target} {record.key.precision}",
+        trial.axis,
+        trial.form,
+        f"{trial.ms:.2f}",
+        f"{trial.against_ms:.2f}",
+        f"{trial.ratio:.3f} ({low:.3f} to {high:.3f})",
+        "chosen" if trial.chosen else trial.why,
+    )
+    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

@@ -50,6 +50,12 @@ def test_entries_are_written_one_by_one_and_superseded(table: Path) -> None:
     assert [record.form for record in shipped_records(table)] == [RECORD.form, "dense"]
 
 
+def test_the_page_has_what_was_chosen_and_every_candidate() -> None:
+    chosen, candidate = (line for line in tuning.render([RECORD]).splitlines() if line.startswith("| resnest50 |"))
+    assert chosen == f"| resnest50 | 224 | openvino 2026.4.1 | int8 | {RECORD.form} | 0.900 (0.880 to 0.920) |"
+    assert candidate.endswith(f"| stage 3 | {RECORD.form} | 9.00 | 10.00 | 0.900 (0.880 to 0.920) | chosen |")
+
+
 def test_one_that_fails_costs_the_others_nothing(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def run(command: list[str]) -> dict[str, Any]:
         if "fp32" in command:
