@@ -13,6 +13,7 @@ from resnest_edge.errors import ParityError
 from resnest_edge.pipeline.sources import find_source
 from resnest_edge.pipeline.tunings import Key, make_key, record_path, save_record
 from resnest_edge.search import tuning
+from resnest_edge.search.tune import Tuned
 from resnest_edge.spec import Form, Precision, Target
 from tests.support.cli import CommandLine
 from tests.support.tunings import RECORD
@@ -31,26 +32,26 @@ def key_of_demo(precision: Precision) -> Key:
 
 
 @pytest.fixture
-def one_stage(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the last stage is varied: an export takes seconds."""
+def one_axis(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the place of the pool is varied: an export takes seconds."""
     every = tuning.make_axes
-    monkeypatch.setattr(tuning, "make_axes", lambda source, placement: every(source, placement)[3:4])
+    monkeypatch.setattr(tuning, "make_axes", lambda source, placement: every(source, placement)[4:])
 
 
-@pytest.mark.usefixtures("one_stage")
+@pytest.mark.usefixtures("one_axis")
 def test_what_is_measured_is_told_kept_and_built(cli: CommandLine, pictures: Path, tmp_path: Path) -> None:
     ran = cli(*FP32, "--json")
     assert ran.code == 0, ran.err
     value = json.loads(ran.out)
     assert value["measured_now"] and value["key"]["network"] == "resnest-demo"
-    assert [trial["form"] for trial in value["trials"]][:2] == ["split/split/split/grouped", "split/split/split/dense"]
+    assert value["trials"][0]["form"] == "split+early-pool"
     assert all(trial["against_form"] == "split" and trial["ms"] > 0 for trial in value["trials"])
     assert value["command"].startswith("resnest-edge tune --precision fp32")
     assert Path(value["file"]).is_file()
 
     again = cli(*FP32)
     assert again.code == 0 and "--force measures again" in again.err
-    assert "stage 4" in again.out and "split/split/split/dense" in again.out and "Chosen: " in again.out
+    assert "pool" in again.out and "split+early-pool" in again.out and "Chosen: " in again.out
 
     other = cli(*FP32, "--form", "dense")
     assert other.code == 2 and "measured with other settings (--form split)" in other.err and "--force" in other.err
@@ -63,8 +64,8 @@ def test_what_is_measured_is_told_kept_and_built(cli: CommandLine, pictures: Pat
     assert str(form) == value["form"]
 
 
-@pytest.mark.usefixtures("one_stage")
-def test_damage_is_refused_until_told_to_measure_again(cli: CommandLine) -> None:
+def test_damage_is_refused_until_told_to_measure_again(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "tune", lambda start, *_, **__: Tuned(start, (), None))
     path = record_path(key_of_demo(Precision.FP32))
     path.parent.mkdir(parents=True)
     path.write_text("{")
