@@ -35,6 +35,7 @@ from resnest_edge.spec import Form, Precision, Target
 
 EDGE = [sys.executable, "-m", "resnest_edge"]
 PRECISIONS = (Precision.FP32, Precision.FP16, Precision.INT8)
+FORMS = (Form.SPLIT, Form.GROUPED, Form.DENSE)
 REFERENCE = "reference"
 Run = Callable[[Sequence[str]], Any]
 
@@ -95,7 +96,7 @@ def export_commands(given: argparse.Namespace, folder: Path) -> list[list[str]]:
     precisions = [word for precision in PRECISIONS for word in ("--precision", str(precision))]
     reference = [*model, "--target", "onnxruntime", "--precision", "fp32", "--out", str(folder / REFERENCE)]
     graphs = ["--target", "tensorrt", *precisions, *batch]
-    forms = [[*model, "--form", str(form), *graphs, "--out", str(folder / form)] for form in Form]
+    forms = [[*model, "--form", str(form), *graphs, "--out", str(folder / str(form))] for form in FORMS]
     return [["export", *command, "--force"] for command in (reference, *forms)]
 
 
@@ -112,7 +113,7 @@ def build_commands(given: argparse.Namespace, target: Target, exported: Path) ->
 
 def bundles(given: argparse.Namespace) -> list[Path]:
     """The engines, the first of which the report's ratios are against."""
-    return [given.work / form / str(precision) for form in Form for precision in PRECISIONS]
+    return [given.work / str(form) / str(precision) for form in FORMS for precision in PRECISIONS]
 
 
 def compare(given: argparse.Namespace, run: Run) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any
 
 from resnest_edge.errors import InputError, UsageError
+from resnest_edge.forms import Form as Form  # noqa: PLC0414 - a frozen value like those below, handed on with them
 
 MOST_BATCH = 65_535
 """Images in one inference at most; also what a graph of any batch size is exported for."""
@@ -43,18 +44,6 @@ class Target(_Word):
     ONNXRUNTIME = "onnxruntime"
     TENSORRT = "tensorrt"
     TENSORRT_RTX = "tensorrt-rtx"
-
-
-class Form(_Word):
-    """Which of the exactly equal inference forms of a split-attention block is exported.
-
-    ``SPLIT``: one convolution per radix split; ``GROUPED``: one grouped convolution; ``DENSE``: one dense
-    convolution whose weight is zero outside the groups' blocks. See ``models/inference_form.py``.
-    """
-
-    SPLIT = "split"
-    GROUPED = "grouped"
-    DENSE = "dense"
 
 
 class InputFormat(_Word):
@@ -244,7 +233,7 @@ class GraphInfo:
     def to_json(self) -> dict[str, Any]:
         """Plain values for a manifest."""
         value = {key: item.value if isinstance(item, Enum) else item for key, item in asdict(self).items()}
-        return {**value, "batch": str(self.batch)}
+        return {**value, "batch": str(self.batch), "form": str(self.form) if self.form else None}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> GraphInfo:
@@ -264,7 +253,7 @@ class GraphInfo:
                 batch=BatchRange.parse(str(value["batch"])),
                 image_size=int(value["image_size"]),
                 num_classes=int(value["num_classes"]),
-                form=Form(value["form"]) if value["form"] else None,
+                form=Form.parse(str(value["form"])) if value["form"] else None,
             )
         except (KeyError, ValueError, TypeError, OverflowError, UsageError) as exc:
             raise InputError(f"graph description cannot be read: {exc!r}") from exc

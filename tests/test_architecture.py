@@ -29,6 +29,7 @@ OWNED: dict[str, set[str]] = {
     "graph": {"torch", *ONNX},
     "quantize": ONNX,
     "quantize.placement": set(),  # backends hold their placements beside them
+    "quantize.alternatives": set(),
     "pipeline.answers": ONNX,
     "pipeline.automatic": ONNX,
     "pipeline.core": {"torch", "safetensors", *ONNX},

@@ -24,6 +24,7 @@ from resnest_edge.spec import (
     ResizeMode,
     Target,
 )
+from tests.support.forms import forms
 
 ranges = st.lists(st.integers(1, 4096), min_size=3, max_size=3).map(lambda values: BatchRange(*sorted(values)))
 triples = st.tuples(*[st.floats(1e-6, 10)] * 3)
@@ -54,7 +55,7 @@ infos = st.builds(
     batch=ranges,
     image_size=st.integers(1, 1024),
     num_classes=st.integers(1, 20000),
-    form=st.none() | st.sampled_from(list(Form)),
+    form=st.none() | forms,
 )
 
 
@@ -73,7 +74,7 @@ def info() -> dict[str, Any]:
     ).to_json()
 
 
-@pytest.mark.parametrize("word", [*Precision, *Target, *Form, *InputFormat, *Interpolation, *ResizeMode, *QdqStyle])
+@pytest.mark.parametrize("word", [*Precision, *Target, *InputFormat, *Interpolation, *ResizeMode, *QdqStyle])
 def test_words_print_as_the_user_types_them(word: Precision) -> None:
     assert str(word) == f"{word}" == word.value
     assert type(word)(word.value) is word
@@ -220,3 +221,16 @@ def test_json_of_another_kind_is_an_input_error(value: Any) -> None:
         Preprocessing.from_json(value)
     with pytest.raises(InputError, match="cannot be read"):
         GraphInfo.from_json(value)
+
+
+@pytest.mark.parametrize("word", ["split", "grouped", "dense"])
+def test_bundles_of_one_form_for_all_stages_still_read(word: str) -> None:
+    """What manifests held before stages had forms of their own."""
+    read = GraphInfo.from_json({**info(), "form": word})
+    assert read.form == Form.parse(word) and read.to_json()["form"] == word
+
+
+@pytest.mark.parametrize("word", ["splat", "split/dense", ["split"], {"stages": ["split"]}])
+def test_an_unknown_form_in_a_manifest_is_refused(word: object) -> None:
+    with pytest.raises(InputError, match="graph description cannot be read"):
+        GraphInfo.from_json({**info(), "form": word})

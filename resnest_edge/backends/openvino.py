@@ -20,7 +20,7 @@ from resnest_edge import environment
 from resnest_edge.backends.base import Backend, BuildOptions, BuiltEngine, Outputs, Session, SessionOptions, check_batch
 from resnest_edge.errors import BundleMisfitError, GraphError, UnavailableError, UsageError
 from resnest_edge.files import output_error, write_failure
-from resnest_edge.quantize.placement import POOLS, WEIGHTED, Placement
+from resnest_edge.quantize.placement import FUSING, POOLS, Placement
 from resnest_edge.spec import GraphInfo, Precision, QdqStyle, Target
 
 ENGINE_FILES = ("engine.xml", "engine.bin")
@@ -31,8 +31,6 @@ PRECISIONS = {
     "u8": Precision.INT8,
     "i8": Precision.INT8,
 }
-FUSING = WEIGHTED | POOLS | {"Add", "Sub", "Mul", "ReduceMean", "GlobalAveragePool"}
-"""What may read a layer's quantized output: no activation among them, which OpenVINO fuses into the layer itself."""
 MATRIX_LAYERS = ("Convolution", "FullyConnected", "MatMul")
 _TIMINGS_KEPT = 10_000
 

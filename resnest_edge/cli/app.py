@@ -23,6 +23,7 @@ from resnest_edge.cli import (
     sensitivity,
     sign,
     sweep,
+    tune,
     verify,
 )
 
@@ -63,6 +64,7 @@ for module in (
     benchmark,
     sensitivity,
     sweep,
+    tune,
     finetune,
     inspect,
     report,

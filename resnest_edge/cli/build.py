@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from resnest_edge.cli import options
 from resnest_edge.cli.console import interval, note, number, print_json, print_table, progress_bars, stacked, warn
 from resnest_edge.errors import UsageError
-from resnest_edge.spec import Form, InputFormat, Precision
+from resnest_edge.spec import InputFormat, Precision
 
 if TYPE_CHECKING:
     from resnest_edge.pipeline.making import Settle
@@ -46,7 +46,8 @@ def command(
     mean: options.Mean = None,
     std: options.Std = None,
     color: options.Color = None,
-    form: options.FormChoice = Form.SPLIT,
+    form: options.FormChoice = None,
+    tuned: options.Tuned = False,
     batch: options.Batch = None,
     input_format: options.Format = InputFormat.UINT8_NHWC,
     workspace: options.Workspace = None,
@@ -73,6 +74,8 @@ def command(
     from resnest_edge.pipeline.build import build
 
     request = make_request(locals())
+    if tuned and form is not None:
+        raise UsageError("--tuned chooses the form", hint="Leave --form out, or --tuned.")
     settle = _settle(max_drop, confident, request.precisions)
     if what is None and weights is None:
         note(_DEMO)

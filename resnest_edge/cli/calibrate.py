@@ -10,7 +10,6 @@ import typer
 from resnest_edge.cli import options
 from resnest_edge.cli.console import note, print_json, progress_bars
 from resnest_edge.errors import UsageError
-from resnest_edge.spec import Form
 
 
 def command(
@@ -43,7 +42,7 @@ def command(
     mean: options.Mean = None,
     std: options.Std = None,
     color: options.Color = None,
-    form: options.FormChoice = Form.SPLIT,
+    form: options.FormChoice = None,
     force: options.Force = False,
     json: options.Json = False,
 ) -> None:

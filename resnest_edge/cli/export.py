@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from resnest_edge.cli import options
 from resnest_edge.cli.console import note, print_json, print_table, progress_bars
-from resnest_edge.spec import Form, InputFormat
+from resnest_edge.spec import InputFormat
 
 
 def command(
@@ -30,7 +30,7 @@ def command(
     mean: options.Mean = None,
     std: options.Std = None,
     color: options.Color = None,
-    form: options.FormChoice = Form.SPLIT,
+    form: options.FormChoice = None,
     batch: options.Batch = None,
     input_format: options.Format = InputFormat.UINT8_NHWC,
     out: options.Out = None,

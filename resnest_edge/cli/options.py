@@ -61,8 +61,33 @@ Targets = Annotated[
         help="Runtime; may be given several times. (default: openvino where it is installed, else onnxruntime)",
     ),
 ]
+FORMS = "split|split-dense|grouped|dense"
+
+
+def complete_form(incomplete: str) -> list[str]:
+    """The forms of all stages alike that begin so, for a shell."""
+    return [word for word in FORMS.split("|") if word.startswith(incomplete)]
+
+
 FormChoice = Annotated[
-    Form, typer.Option("--form", help="Inference form of split-attention blocks.", rich_help_panel=ENGINE)
+    Form | None,
+    typer.Option(
+        "--form",
+        parser=Form.parse,
+        autocompletion=complete_form,
+        metavar=FORMS,
+        help="Inference form of split-attention blocks: one, or one for each stage, joined by '/'; +early-pool behind "
+        "it pools before the gate. (default: split)",
+        rich_help_panel=ENGINE,
+    ),
+]
+Tuned = Annotated[
+    bool,
+    typer.Option(
+        "--tuned",
+        help="Take the form that `tune` measured to be fastest here, else that of the shipped table, and say which.",
+        rich_help_panel=ENGINE,
+    ),
 ]
 Batch = Annotated[
     str | None,

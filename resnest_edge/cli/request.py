@@ -10,13 +10,12 @@ from resnest_edge.cli.options import triple
 from resnest_edge.cli.typed import typed_command
 from resnest_edge.pipeline.plan import BuildRequest
 from resnest_edge.pipeline.sources import PreprocessingChoice
-from resnest_edge.spec import BatchRange, Precision
+from resnest_edge.spec import BatchRange, Form, Precision
 
 _SAME = (
     "what",
     "weights",
     "num_classes",
-    "form",
     "input_format",
     "images",
     "eval_images",
@@ -31,6 +30,7 @@ _SAME = (
     "weight_bits",
     "skip_bad",
     "trust",
+    "tuned",
     "out",
     "force",
 )
@@ -53,6 +53,7 @@ def make_request(given: Mapping[str, Any]) -> BuildRequest:
     batch = given.get("batch")
     return BuildRequest(
         **{name: given[name] for name in _SAME if name in given},
+        form=given.get("form") or Form.SPLIT,
         choice=make_choice(given),
         precisions=tuple(given.get("precision") or (Precision.INT8,)),
         targets=tuple(given.get("target") or ()),

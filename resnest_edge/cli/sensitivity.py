@@ -10,7 +10,6 @@ import typer
 
 from resnest_edge.cli import options
 from resnest_edge.cli.console import note, number, print_json, print_table, progress_bars
-from resnest_edge.spec import Form
 
 if TYPE_CHECKING:
     from resnest_edge.search.sensitivity import LayerEffect
@@ -41,7 +40,7 @@ def command(
     mean: options.Mean = None,
     std: options.Std = None,
     color: options.Color = None,
-    form: options.FormChoice = Form.SPLIT,
+    form: options.FormChoice = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="FILE", help="Keep what was measured so far: an interrupted run goes on there."),

@@ -38,7 +38,13 @@ def command(
     ] = None,
     form: Annotated[
         list[Form] | None,
-        typer.Option("--form", help="Inference form; may be given several times. (default: split)"),
+        typer.Option(
+            "--form",
+            parser=Form.parse,
+            autocompletion=options.complete_form,
+            metavar=options.FORMS,
+            help="Inference form, as for `build`; may be given several times. (default: split)",
+        ),
     ] = None,
     target: options.Targets = None,
     precision: options.Precisions = None,

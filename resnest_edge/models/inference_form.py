@@ -4,7 +4,7 @@ With R = radix, K = cardinality and BN(y) = γ·(y − μ)/√(σ² + ε) + β:
 
 - ``W' = W·γ/√(σ² + ε)``, ``b' = β − μ·γ/√(σ² + ε)`` folds each batch norm into the convolution before it.
 - The 3×3 convolution with K·R groups is R convolutions of K groups: split r reads channels r·C/R to (r+1)·C/R,
-  so the 1×1 convolution before it is cut the same way and no slice is copied (``Form.SPLIT``).
+  so the 1×1 convolution before it is cut the same way and no slice is copied (``split``).
 - Softmax over two logits is a sigmoid of their difference, and the difference folds into the second fully
   connected layer: ``softmax(z₀, z₁)₀ = σ((W₀ − W₁)·h + b₀ − b₁)``, which halves it. Then
   ``g·s₀ + (1 − g)·s₁ = s₁ + g·(s₀ − s₁)``.
@@ -12,10 +12,13 @@ With R = radix, K = cardinality and BN(y) = γ·(y − μ)/√(σ² + ε) + β:
   gate is known, and a split that is in INT8 stays so.
 - For R > 2 the softmax is written on R tensors, ``gᵣ = exp(zᵣ − m)/Σⱼ exp(zⱼ − m)``, ``m = max zⱼ``: no 5-D
   reshape.
+- An average pool P behind the split attention is linear and works on each channel by itself, and a gate is one number a
+  channel, so ``P(Σ gᵣ·sᵣ) = Σ gᵣ·P(sᵣ)``, padding included (``+early-pool``). The gate's own means are of the sᵣ as
+  they were: those of P(sᵣ) differ at the border.
 
-Forms that are equal to each other (which is fastest belongs to the target): ``split``, ``grouped`` (one convolution
-of K·R groups) and ``dense`` (one convolution of one group, zero outside the blocks). Source: arXiv 2004.08955,
-section 3.1.
+Forms that are equal to each other (which is fastest belongs to the target, stage by stage): ``split``,
+``split-dense`` (each split's K groups as one), ``grouped`` (one convolution of K·R groups) and ``dense`` (one
+convolution of one group). Joined groups have a block-diagonal weight. Source: arXiv 2004.08955, section 3.1.
 """
 
 from __future__ import annotations
@@ -28,12 +31,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from resnest_edge.forms import Form, StageForm
 from resnest_edge.models.resnest import Bottleneck, ResNeSt, SplitAttention
-from resnest_edge.spec import Form
 
 
 class GatedSplits(nn.Module):
-    """The attention of one block: R maps (N, C, H, W) and their gate, to one map (N, C, H, W)."""
+    """The attention of one block: R maps (N, C, H, W) and their gate, to one map (N, C, H, W), pooled where asked."""
 
     def __init__(self, fc1: nn.Conv2d, fc2: Sequence[nn.Conv2d], radix: int) -> None:
         super().__init__()
@@ -41,12 +44,14 @@ class GatedSplits(nn.Module):
         self.fc1 = fc1
         self.fc2 = fc2[0] if len(fc2) == 1 else nn.ModuleList(fc2)
 
-    def forward(self, splits: Sequence[Tensor]) -> Tensor:
+    def forward(self, splits: Sequence[Tensor], pool: nn.Module | None = None) -> Tensor:
         pooled = [F.adaptive_avg_pool2d(split, 1) for split in splits]
         total = pooled[0]
         for mean in pooled[1:]:
             total = total + mean
         hidden = F.relu(self.fc1(total))
+        if pool is not None:
+            splits = [pool(split) for split in splits]
         if self.radix <= 2:
             gate = torch.sigmoid(self.fc2(hidden))
             return gate * splits[0] if self.radix == 1 else splits[1] + gate * (splits[0] - splits[1])
@@ -68,25 +73,34 @@ class GatedSplits(nn.Module):
 
 
 class InferenceSplitAttention(nn.Module):
-    """Split attention with its convolution in one of the equal forms."""
+    """Split attention with its convolution in one of the equal forms, and the pool that its splits take early."""
 
     def __init__(self, conv: Sequence[nn.Conv2d], attention: GatedSplits) -> None:
         super().__init__()
         self.conv = conv[0] if len(conv) == 1 else nn.ModuleList(conv)
         self.attention = attention
+        self.pool: nn.Module | None = None
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
         if isinstance(self.conv, nn.ModuleList):
             splits = [F.relu(conv(x)) for conv, x in zip(self.conv, inputs, strict=True)]
         else:
             splits = list(F.relu(self.conv(inputs[0])).chunk(self.attention.radix, dim=1))
-        return cast(Tensor, self.attention(splits))
+        return cast(Tensor, self.attention(splits, self.pool))
 
 
 class InferenceBottleneck(nn.Module):
     """One residual block in inference form; ``conv1`` is cut like the convolution it feeds."""
 
-    def __init__(self, conv1: Sequence[nn.Conv2d], body: nn.Module, conv3: nn.Conv2d, block: Bottleneck) -> None:
+    def __init__(
+        self,
+        conv1: Sequence[nn.Conv2d],
+        body: nn.Module,
+        conv3: nn.Conv2d,
+        block: Bottleneck,
+        *,
+        early_pool: bool = False,
+    ) -> None:
         super().__init__()
         self.conv1 = conv1[0] if len(conv1) == 1 else nn.ModuleList(conv1)
         if isinstance(body, InferenceSplitAttention):
@@ -97,6 +111,8 @@ class InferenceBottleneck(nn.Module):
         pool = deepcopy(block.avd_layer)
         self.pool_first = pool if block.avd_first else None
         self.pool_last = None if block.avd_first else pool
+        if early_pool and _halves(self.pool_last) and isinstance(body, InferenceSplitAttention):
+            body.pool, self.pool_last = self.pool_last, None
         self.downsample = None if block.downsample is None else _fold_downsample(block.downsample)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -121,7 +137,7 @@ class InferenceResNeSt(nn.Module):
         self.stem = nn.ModuleDict({f"conv{index + 1}": conv for index, conv in enumerate(folded)})
         self.maxpool = deepcopy(model.maxpool)
         for number, stage in enumerate(model.stages()):
-            blocks = [_fold_block(cast(Bottleneck, block), form) for block in stage]
+            blocks = [_fold_block(cast(Bottleneck, block), form.stages[number], form.early_pool) for block in stage]
             setattr(self, f"layer{number + 1}", nn.Sequential(*blocks))
         self.features_only = model.features_only
         if not model.features_only:
@@ -147,7 +163,7 @@ def to_inference_form(model: ResNeSt, form: Form = Form.SPLIT) -> InferenceResNe
 
     Args:
         model: training form, in any mode; its running statistics are used.
-        form: which of the equal forms the split-attention convolutions take.
+        form: which of the equal forms the split-attention convolutions of each stage take.
 
     Returns:
         A module in evaluation mode with layers of its own, in the dtype of ``model``.
@@ -156,7 +172,7 @@ def to_inference_form(model: ResNeSt, form: Form = Form.SPLIT) -> InferenceResNe
         return InferenceResNeSt(model, form)
 
 
-def _fold_block(block: Bottleneck, form: Form) -> InferenceBottleneck:
+def _fold_block(block: Bottleneck, form: StageForm, early_pool: bool) -> InferenceBottleneck:
     conv1 = _fold(block.conv1, block.bn1)
     conv3 = _fold(block.conv3, block.bn3)
     if not isinstance(block.conv2, SplitAttention):
@@ -164,12 +180,17 @@ def _fold_block(block: Bottleneck, form: Form) -> InferenceBottleneck:
     attention = block.conv2
     conv = _fold(attention.conv, attention.bn0)
     gated = GatedSplits(_fold(attention.fc1, attention.bn1), _gate_layers(attention), attention.radix)
-    if form is Form.SPLIT and attention.radix > 1:
-        conv1_cut = _cut_outputs(conv1, attention.radix)
-        body = InferenceSplitAttention(_cut_groups(conv, attention.radix), gated)
-        return InferenceBottleneck(conv1_cut, body, conv3, block)
-    whole = _densify(conv) if form is Form.DENSE else conv
-    return InferenceBottleneck([conv1], InferenceSplitAttention([whole], gated), conv3, block)
+    cut = form in (StageForm.SPLIT, StageForm.SPLIT_DENSE) and attention.radix > 1
+    convs = _cut_groups(conv, attention.radix) if cut else [conv]
+    if form in (StageForm.SPLIT_DENSE, StageForm.DENSE):
+        convs = [_densify(part) for part in convs]
+    conv1s = _cut_outputs(conv1, attention.radix) if cut else [conv1]
+    return InferenceBottleneck(conv1s, InferenceSplitAttention(convs, gated), conv3, block, early_pool=early_pool)
+
+
+def _halves(pool: nn.Module | None) -> bool:
+    """Whether a pool strides; one that does not would be R times the work and spare nothing."""
+    return isinstance(pool, nn.AvgPool2d) and pool.stride not in (1, (1, 1))
 
 
 def _fold(conv: nn.Module, norm: nn.Module) -> nn.Conv2d:

@@ -6,7 +6,8 @@ given convolution, the plainest is written: mean 0, variance 1 − ε, γ = 1, �
 :func:`resnest_edge.models.inference_form.to_inference_form` gives the same float32 weights, bit for bit.
 
 What inference form cut is joined again: radix splits by their outputs, and of the two layers whose difference the gate
-of radix 2 is, the second becomes zero. ``Form.DENSE`` has no way back: its zeros outside the blocks may have moved.
+of radix 2 is, the second becomes zero. Joined groups (``dense``, ``split-dense``) have no way back: the zeros outside
+their blocks may have moved.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def to_training_form(network: ResNeSt, folded: Folded) -> ResNeSt:
 
     Args:
         network: gives the shape; it is left as it was.
-        folded: the state dict of its inference form (``split`` or ``grouped``), in float32, with other values.
+        folded: the state dict of its inference form (``split`` or ``grouped`` stages), in float32, with other values.
 
     Raises:
         UsageError: a tensor is missing, left over or of another shape; the ``dense`` form, for one.

@@ -11,14 +11,17 @@ from typing import Any
 from resnest_edge.bundle import Bundle, is_bundle, open_bundle
 from resnest_edge.errors import UsageError
 from resnest_edge.files import refuse_existing
+from resnest_edge.measure.accuracy import Accuracy
 from resnest_edge.pipeline import rows
 from resnest_edge.pipeline.bundles import rebuild_bundle
+from resnest_edge.pipeline.choice import Choice
 from resnest_edge.pipeline.making import Maker, Prepared, Settle, told
 from resnest_edge.pipeline.pictures import Pictures, choose_pictures
 from resnest_edge.pipeline.plan import BuildRequest, Job, choose_build_pictures, plan_jobs
 from resnest_edge.pipeline.progress import Progress, silent
 from resnest_edge.pipeline.runtimes import backend_for, default_target
 from resnest_edge.pipeline.sources import Source, find_source
+from resnest_edge.pipeline.tuned import choose_tuned
 from resnest_edge.spec import Precision, Target
 
 
@@ -30,7 +33,7 @@ class BuildReport:
         results: one row a bundle; its ``seconds`` are those of writing the typed graph and building the engine.
         notes: what the user should know, as sentences.
         warnings: what the user may not want, as sentences.
-        prepare_seconds: export, simplification, parity check and calibration, which all rows share.
+        prepare_seconds: export, simplification, parity check and calibration, which the rows of one form share.
     """
 
     results: list[dict[str, Any]]
@@ -82,25 +85,37 @@ def build_source(
         settle: as for :func:`build`.
     """
     jobs = plan_jobs(request, source.name)
+    jobs, told = choose_tuned(request, source, jobs) if request.tuned else (jobs, [])
     pictures = pictures or choose_build_pictures(request, source)
     results: list[dict[str, Any]] = []
     bad: set[str] = set()
+    signs: list[str] = []
+    reference: Accuracy | None = None
+    prepare_seconds = 0.0
     with tempfile.TemporaryDirectory() as scratch:
         extra = _reference_job(jobs, pictures, Path(scratch))
         work = [*extra, *sorted(jobs, key=lambda job: job.precision is not Precision.FP32)]
-        started = perf_counter()
-        prepared = Prepared(request, source, work, pictures, progress)
-        prepare_seconds = perf_counter() - started
-        bad.update(prepared.skipped)
-        maker = Maker(request, prepared, pictures, progress)
-        for job in work:
-            made = settle(job, maker) if settle and job.precision is Precision.INT8 else maker.make(job)
-            maker.reference = maker.reference or made.accuracy
-            bad.update(made.skipped)
-            if job not in extra:
-                results.append(rows.row(made.bundle, made.measured, made.seconds))
-    warnings = [*prepared.signs(), *rows.warnings(results, bad)]
-    return BuildReport(results, rows.notes(pictures), warnings, round(prepare_seconds, 2))
+        for group in _by_form(work):
+            started = perf_counter()
+            prepared = Prepared(request, source, group, pictures, progress)
+            prepare_seconds += perf_counter() - started
+            bad.update(prepared.skipped)
+            maker = Maker(request, prepared, pictures, progress, reference)
+            for job in group:
+                made = settle(job, maker) if settle and job.precision is Precision.INT8 else maker.make(job)
+                reference = maker.reference = maker.reference or made.accuracy
+                bad.update(made.skipped)
+                if job not in extra:
+                    results.append(rows.row(made.bundle, made.measured, made.seconds))
+            signs += prepared.signs()
+    warnings = [*dict.fromkeys(signs), *rows.warnings(results, bad)]
+    return BuildReport(results, [*rows.notes(pictures), *told], warnings, round(prepare_seconds, 2))
+
+
+def _by_form(jobs: list[Job]) -> list[list[Job]]:
+    """Jobs that are exported and calibrated together; the first job stays first: others are compared with it."""
+    forms = dict.fromkeys(job.choice.form for job in jobs)
+    return [[job for job in jobs if job.choice.form == form] for form in forms]
 
 
 def _reference_job(jobs: list[Job], pictures: Pictures, scratch: Path) -> list[Job]:
@@ -112,7 +127,7 @@ def _reference_job(jobs: list[Job], pictures: Pictures, scratch: Path) -> list[J
         return []
     wanted = [job.backend for job in jobs if job.backend.target in runs_here]
     backend = wanted[0] if wanted else backend_for(default_target())
-    return [Job(backend, Precision.FP32, scratch / "reference", reference=True)]
+    return [Job(backend, Precision.FP32, scratch / "reference", reference=True, choice=Choice(jobs[0].choice.form))]
 
 
 def _build_exported(request: BuildRequest, exported: Bundle, progress: Progress) -> BuildReport:
@@ -120,6 +135,8 @@ def _build_exported(request: BuildRequest, exported: Bundle, progress: Progress)
     target = request.targets[0] if request.targets else exported.manifest.target
     if len(request.targets) > 1:
         raise UsageError("an exported bundle is built for one target at a time")
+    if request.tuned:
+        raise UsageError("an exported bundle has its form already", hint="Leave --tuned out, or export with --form.")
     if request.scales is not None or request.weights is not None or request.images is not None:
         raise UsageError("an exported bundle is quantized already", hint="Leave --weights, --images and --scales out.")
     started = perf_counter()

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from resnest_edge.backends.base import Backend
 from resnest_edge.calibration.collect import Statistics
 from resnest_edge.calibration.scales import Scales
 from resnest_edge.calibration.signs import calibration_signs, domain_signs
 from resnest_edge.errors import UsageError
-from resnest_edge.graph.model import INPUT
+from resnest_edge.graph.model import INPUT, weighted_nodes
 from resnest_edge.pipeline.learning import Learning, learn
 from resnest_edge.pipeline.pictures import Pictures, spread
+from resnest_edge.pipeline.plan import ANY_BATCH, BuildRequest
 from resnest_edge.pipeline.progress import Progress, silent
 from resnest_edge.pipeline.sources import Source
 from resnest_edge.pipeline.typed import Network, calibrate
+from resnest_edge.quantize.alternatives import vary
 from resnest_edge.quantize.equalisation import equalise
 from resnest_edge.quantize.placement import Placement
 from resnest_edge.spec import BatchRange
 
-if TYPE_CHECKING:
-    from resnest_edge.pipeline.plan import BuildRequest
-
 _SIGN_IMAGES = 32
-_ANY_BATCH = BatchRange(1, 1, 64)
 
 
 def open_network(request: BuildRequest, source: Source, progress: Progress) -> Network:
@@ -34,7 +32,7 @@ def open_network(request: BuildRequest, source: Source, progress: Progress) -> N
         UsageError: a batch that the source does not take.
     """
     only = source.batch
-    batch = request.batch or (_ANY_BATCH if only is None else BatchRange(only, only, only))
+    batch = request.batch or (ANY_BATCH if only is None else BatchRange(only, only, only))
     if only is not None and batch != BatchRange(only, only, only):
         raise UsageError(
             f"{source.name} was exported with batch {only} fixed",
@@ -58,8 +56,12 @@ class Calibrated:
         self._chosen: dict[Placement, Scales] = {}
         self.skipped: tuple[str, ...] = ()
 
-    def prepare(self, backends: list[Backend]) -> None:
+    def prepare(self, backends: list[Backend], varied: Sequence[Placement] = ()) -> None:
         """Calibrate once for every INT8 target; nothing to do when there is none.
+
+        Args:
+            backends: the targets.
+            varied: placements other than the targets' own that will be written as well.
 
         Raises:
             ScalesError: the scales file cannot be read.
@@ -73,7 +75,7 @@ class Calibrated:
         images = self._pictures.calibration
         if images is None:
             raise UsageError("there are no images to calibrate on")
-        placements = [self.placement(backend) for backend in backends]
+        placements = list(dict.fromkeys([*(self.placement(backend) for backend in backends), *varied]))
         self._statistics, self.skipped = calibrate(
             self._network, placements, images, skip_bad=self._request.skip_bad, progress=self._progress
         )
@@ -91,9 +93,12 @@ class Calibrated:
         measured, _ = calibrate(self._network, [placement], few, skip_bad=self._request.skip_bad, progress=silent)
         return [*told, *domain_signs(measured, scales)]
 
-    def placement(self, backend: Backend) -> Placement:
-        """What one target wants quantized, with the user's weight width where one was given."""
+    def placement(self, backend: Backend, words: Sequence[str] = ()) -> Placement:
+        """What one target wants quantized, varied as words say, with the user's weight width where one was given."""
         placement = backend.int8_placement()
+        if words:
+            layers = [node.name or "" for node, _ in weighted_nodes(self._network.core.graph, placement.operators)]
+            placement = vary(placement, words, layers)
         bits = self._request.weight_bits
         return placement if bits is None else replace(placement, weight_bits=bits)
 

@@ -7,6 +7,7 @@ import onnx_ir as ir
 import torch
 
 from resnest_edge.backends.onnxruntime import GraphRunner
+from resnest_edge.errors import ParityError
 from resnest_edge.graph.export import export_graph
 from resnest_edge.graph.model import LOGITS, to_bytes
 from resnest_edge.graph.parity import check_parity
@@ -20,6 +21,8 @@ ANY_BATCH = BatchRange(1, 1, MOST_BATCH)
 """A core graph takes every batch; the typed graph narrows it, so scales do not depend on the batch asked for."""
 
 _PARITY_IMAGES = 4
+_FORM_PIXELS = 64  # forms are equal at every size; where maps are small, most of each is border
+_FORM_TOLERANCE = 1e-9
 
 
 def export_core(network: ResNeSt, form: Form, image_size: int) -> ir.Model:
@@ -40,6 +43,28 @@ def export_core(network: ResNeSt, form: Form, image_size: int) -> ir.Model:
         expected = network(torch.from_numpy(images)).numpy()
     check_parity(expected, _logits(core, images), what="exported graph against PyTorch")
     return core
+
+
+def check_form(network: ResNeSt, form: Form) -> None:
+    """Hold an inference form to its network in float64, where a wrong term cannot pass for rounding.
+
+    Args:
+        network: converted to float64 in place.
+        form: the form.
+
+    Raises:
+        ParityError: the logits differ by more than float64 rounds.
+    """
+    network.double().eval()
+    images = torch.from_numpy(_noise(1, _FORM_PIXELS)).double()
+    with torch.inference_mode():
+        expected, found = network(images), to_inference_form(network, form)(images)
+    apart = float((found - expected).abs().max() / expected.std())
+    if not apart <= _FORM_TOLERANCE:
+        raise ParityError(
+            f"the {form} form is {apart:.1e} standard deviations of the logits away from the network, in float64",
+            hint="This is a bug in resnest-edge: please report it with the variant and the form.",
+        )
 
 
 def simplify_foreign(core: ir.Model, batch: int | None, image_size: int) -> ir.Model:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from resnest_edge.images import ImageSet
     from resnest_edge.pipeline.probe import Probe
     from resnest_edge.pipeline.typed import TypedGraph
+    from resnest_edge.quantize.placement import Placement
 
 
 @dataclass(frozen=True)
@@ -45,18 +46,20 @@ class Made:
 
 
 class Prepared:
-    """A source exported and calibrated, once, for every job that is written from it."""
+    """A source exported and calibrated, once, for every job that is written from it; all are of one form."""
 
     def __init__(
         self, request: BuildRequest, source: Source, jobs: list[Job], pictures: Pictures, progress: Progress
     ) -> None:
         from resnest_edge.pipeline.calibrated import Calibrated, open_network
 
+        request = replace(request, form=jobs[0].choice.form)
         self._request, self._source = request, source
         self._labels = class_labels(_class_names(pictures), source.num_classes)
         self._network = open_network(request, source, progress)
         self._calibrated = Calibrated(self._network, request, pictures, progress)
-        self._calibrated.prepare([job.backend for job in jobs if job.precision is Precision.INT8])
+        int8 = [job for job in jobs if job.precision is Precision.INT8]
+        self._calibrated.prepare([job.backend for job in int8], [self._placement(job) for job in int8])
         self.skipped = self._calibrated.skipped
 
     def write(
@@ -65,7 +68,8 @@ class Prepared:
         """The typed graph of one job, and what its bundle records of where it came from."""
         from resnest_edge.pipeline.typed import write_typed
 
-        placement = replace(self._calibrated.placement(job.backend), keep_float=keep_float)
+        placement = self._placement(job)
+        placement = replace(placement, keep_float=placement.keep_float | keep_float)
         scales = self._calibrated.scales(placement) if job.precision is Precision.INT8 else None
         origin = Origin(
             self._source.preprocessing,
@@ -84,8 +88,11 @@ class Prepared:
         """What measures a job's layers one at a time, on ``images``."""
         from resnest_edge.pipeline.probe import Probe
 
-        placement = self._calibrated.placement(job.backend)
+        placement = self._placement(job)
         return Probe(self._network, self._calibrated.scales(placement), placement, images)
+
+    def _placement(self, job: Job) -> Placement:
+        return self._calibrated.placement(job.backend, job.choice.placement)
 
 
 def told(options: BuildOptions, work: str, progress: Progress) -> BuildOptions:
@@ -118,9 +125,16 @@ def _calibration_record(
 class Maker:
     """Makes one bundle at a time and measures it against the first one made, FP32."""
 
-    def __init__(self, request: BuildRequest, prepared: Prepared, pictures: Pictures, progress: Progress) -> None:
+    def __init__(
+        self,
+        request: BuildRequest,
+        prepared: Prepared,
+        pictures: Pictures,
+        progress: Progress,
+        reference: Accuracy | None = None,
+    ) -> None:
         self.request, self.prepared, self.pictures, self.progress = request, prepared, pictures, progress
-        self.reference: Accuracy | None = None
+        self.reference = reference
 
     def make(
         self,

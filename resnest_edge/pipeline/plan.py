@@ -10,10 +10,14 @@ from resnest_edge.bundle import is_bundle
 from resnest_edge.calibration.scales import WEIGHT_SCALES, Scales
 from resnest_edge.errors import OutputError, UsageError
 from resnest_edge.files import refuse_existing
+from resnest_edge.pipeline.choice import Choice
 from resnest_edge.pipeline.pictures import Pictures, choose_pictures
 from resnest_edge.pipeline.runtimes import backend_for, default_target
 from resnest_edge.pipeline.sources import PreprocessingChoice, Source
 from resnest_edge.spec import BatchRange, Form, InputFormat, Precision, Target
+
+ANY_BATCH = BatchRange(1, 1, 64)
+"""Batch sizes that an engine takes unless a build says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class BuildRequest:
     precisions: tuple[Precision, ...] = (Precision.INT8,)
     targets: tuple[Target, ...] = ()
     form: Form = Form.SPLIT
+    tuned: bool = False
     batch: BatchRange | None = None
     input_format: InputFormat = InputFormat.UINT8_NHWC
     images: str | None = None
@@ -67,12 +72,14 @@ class Job:
         precision: what was asked for.
         out: where it will stand.
         reference: made only to compare with; the engine options asked for are not its own.
+        choice: inference form, and how its placement departs from the target's own.
     """
 
     backend: Backend
     precision: Precision
     out: Path
     reference: bool = False
+    choice: Choice = field(default_factory=Choice)
 
 
 def plan_jobs(request: BuildRequest, name: str, *, installed: bool = True) -> list[Job]:
@@ -100,7 +107,7 @@ def plan_jobs(request: BuildRequest, name: str, *, installed: bool = True) -> li
         for precision in request.precisions:
             backend.check(precision)
             leaf = f"{target}-{precision}" if len(targets) > 1 else str(precision)
-            jobs.append(Job(backend, precision, out / leaf if several else out))
+            jobs.append(Job(backend, precision, out / leaf if several else out, choice=Choice(request.form)))
     if several and is_bundle(out):
         raise OutputError("is a bundle, and several are to be written into it", where=out, hint="Use another --out.")
     for job in jobs:

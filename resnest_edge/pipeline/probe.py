@@ -59,14 +59,14 @@ class Probe:
 
     def logits(self, keep_float: frozenset[str]) -> npt.NDArray[np.float32]:
         """(N, classes) logits with every layer quantized but those named."""
-        placement = replace(self._placement, keep_float=keep_float)
+        placement = replace(self._placement, keep_float=keep_float | self._placement.keep_float)
         core = shift_biases(self._core, quantized_corrections(self._scales, placement))
         return self._run(quantize_graph(core, self._scales, placement))
 
     def only(self, layer: str) -> npt.NDArray[np.float32]:
         """(N, classes) logits with one layer quantized: its weight, its input, the shortcut that joins it."""
         alone = replace(self._placement, outputs=False, elementwise=frozenset())
-        placement = replace(alone, keep_float=frozenset(self.macs) - {layer})
+        placement = replace(alone, keep_float=(frozenset(self.macs) - {layer}) | alone.keep_float)
         core = shift_biases(self._core, quantized_corrections(self._scales, placement))
         return self._run(quantize_graph(core, self._scales, placement))
 

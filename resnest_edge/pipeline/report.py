@@ -179,7 +179,7 @@ def _facts(bundle: Bundle) -> BundleFacts:
         target=manifest.target.value,
         precision=manifest.info.precision.value,
         precision_run=manifest.precision_run.value if manifest.precision_run else None,
-        form=manifest.info.form.value if manifest.info.form else None,
+        form=str(manifest.info.form) if manifest.info.form else None,
         size_mib=bundle.size_bytes() / 2**20,
         model=manifest.info.name,
         image_size=manifest.info.image_size,

@@ -45,5 +45,7 @@ class Placement:
 
 POOLS = frozenset({"AveragePool", "MaxPool"})
 ELEMENTWISE = POOLS | {"Add", "Mul"}
+FUSING = WEIGHTED | POOLS | {"Add", "Sub", "Mul", "ReduceMean", "GlobalAveragePool"}
+"""What may read a layer's quantized output: no activation among them, which OpenVINO fuses into the layer itself."""
 WIDEST = Placement(QdqStyle.CPU, outputs=True, elementwise=ELEMENTWISE)
 """The placement that quantizes every tensor that any target wants quantized."""

@@ -47,7 +47,8 @@ class Cell:
     @property
     def key(self) -> str:
         """What tells it from every other cell, fit for a folder."""
-        return f"{self.variant}-{self.image_size}-{self.form}-{self.target}-{self.precision}"
+        form = str(self.form).replace("/", "-")
+        return f"{self.variant}-{self.image_size}-{form}-{self.target}-{self.precision}"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import torch
 
 from benchmarks import gpu, gpu_limits
 from resnest_edge.backends.tensorrt import TensorRTBackend
-from resnest_edge.spec import Form, Target
+from resnest_edge.spec import Target
 from tests.backends.fake_cuda import FakeRuntime
 
 
@@ -26,7 +26,7 @@ def options_of(verb: str) -> str:
 def test_what_is_exported_is_what_the_command_line_takes() -> None:
     given = gpu.parse(["--name", "x", "--variant", "resnest50", "--weights", "w", "--images", "i"])
     shown, commands = options_of("export"), gpu.export_commands(given, Path("e"))
-    assert len(commands) == 1 + len(Form)
+    assert len(commands) == 1 + len(gpu.FORMS)
     for command in commands:
         assert command[:2] == ["export", "resnest50"]
         assert all(word in shown for word in command if word.startswith("--"))

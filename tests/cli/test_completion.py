@@ -36,6 +36,7 @@ def test_commands_are_completed() -> None:
 
 def test_choices_are_completed() -> None:
     assert completed("build", "--precision", "") == {precision.value for precision in Precision}
+    assert completed("build", "--form", "split") == completed("sweep", "--form", "split") == {"split", "split-dense"}
     assert completed("build", "--target", "tensor") == {Target.TENSORRT.value, Target.TENSORRT_RTX.value}
 
 

@@ -18,6 +18,7 @@ from resnest_edge.backends.base import BuildOptions, Outputs, Session, SessionOp
 from resnest_edge.backends.cuda import CudaPython, load_cuda
 from resnest_edge.backends.tensorrt import TensorRTBackend
 from resnest_edge.errors import BundleMisfitError, UnavailableError
+from resnest_edge.forms import UNIFORM
 from resnest_edge.graph.model import save_graph
 from resnest_edge.manifest import encode_manifest
 from resnest_edge.pipeline.bundles import Origin, build_bundle
@@ -73,7 +74,7 @@ def test_every_block_in_every_precision(
         check_against(session, reference, pictures(5), FLOORS_DB[precision])
 
 
-@pytest.mark.parametrize("form", list(Form), ids=str)
+@pytest.mark.parametrize("form", UNIFORM, ids=str)
 @pytest.mark.parametrize("precision", [Precision.FP16, Precision.INT8], ids=str)
 def test_every_form(precision: Precision, form: Form, backend: TensorRTBackend, tmp_path: Path) -> None:
     with load(backend, typed_graph(precision, form=form), tmp_path, batch=4) as session:

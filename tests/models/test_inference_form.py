@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from resnest_edge.forms import UNIFORM, Form, StageForm
 from resnest_edge.models.config import ResNeStConfig
 from resnest_edge.models.inference_form import (
     InferenceBottleneck,
@@ -20,12 +21,12 @@ from resnest_edge.models.inference_form import (
 )
 from resnest_edge.models.resnest import ResNeSt, SplitAttention
 from resnest_edge.models.variants import VARIANTS
-from resnest_edge.spec import Form
+from tests.support.forms import forms
 from tests.support.networks import randomise
 
 # Both forms compute in float64, so what is left is rounding: about 1e-13 over a dozen layers; a wrong term is 1e-2.
 TOLERANCE = 1e-6
-FORMS = list(Form)
+FORMS = [*UNIFORM, Form.parse("split/dense/grouped/split-dense+early-pool")]
 
 
 def tiny(
@@ -61,7 +62,7 @@ def logit_distance(network: ResNeSt, inference: nn.Module, images: Tensor) -> fl
     return distance(cast(Tensor, network(images)), cast(Tensor, inference(images)))
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", FORMS, ids=str)
 @pytest.mark.parametrize("cardinality", [1, 2, 4])
 @pytest.mark.parametrize("radix", [0, 1, 2, 4])
 def test_logits_equal_the_training_form(radix: int, cardinality: int, form: Form) -> None:
@@ -75,7 +76,7 @@ def test_logits_equal_the_training_form(radix: int, cardinality: int, form: Form
     cardinality=st.sampled_from([1, 2, 4]),
     size=st.integers(17, 49),
     avd_first=st.booleans(),
-    form=st.sampled_from(FORMS),
+    form=forms,
     dilation=st.sampled_from([1, 2, 4]),
     seed=st.integers(0, 99),
 )
@@ -100,7 +101,7 @@ def test_every_published_variant(name: str) -> None:
         assert logit_distance(network, to_inference_form(network, form), pictures(64, batch=1)) < TOLERANCE
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", FORMS, ids=str)
 @pytest.mark.parametrize(("dilation", "strides"), [(1, (4, 8, 16, 32)), (2, (4, 8, 16, 16)), (4, (4, 8, 8, 8))])
 def test_features_equal_the_training_form(dilation: int, strides: tuple[int, ...], form: Form) -> None:
     network = tiny(2, 1, layers=(1, 1, 2, 2), dilation=dilation, features_only=True)
@@ -114,7 +115,7 @@ def test_features_equal_the_training_form(dilation: int, strides: tuple[int, ...
     assert not hasattr(inference, "fc")
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", FORMS, ids=str)
 def test_a_miswired_block_is_noticed(form: Form) -> None:
     """What the tolerance is worth: one block's gate swapped between its two splits."""
     network = tiny(2, 2)
@@ -138,7 +139,7 @@ def test_exchanged_split_convolutions_are_noticed() -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", FORMS, ids=str)
 def test_the_original_is_left_as_it_was(form: Form, training: bool) -> None:
     network = tiny(2, 1).train(training)
     before = {name: value.clone() for name, value in network.state_dict().items()}
@@ -194,9 +195,11 @@ def convolutions(block: nn.Module) -> list[nn.Conv2d]:
         (1, Form.SPLIT, 5),
         (1, Form.DENSE, 5),
         (2, Form.SPLIT, 2 + 2 + 1 + 1 + 1),
+        (2, Form.SPLIT_DENSE, 2 + 2 + 1 + 1 + 1),
         (2, Form.GROUPED, 5),
         (2, Form.DENSE, 5),
         (4, Form.SPLIT, 4 + 4 + 1 + 4 + 1),
+        (4, Form.SPLIT_DENSE, 4 + 4 + 1 + 4 + 1),
         (4, Form.GROUPED, 1 + 1 + 1 + 4 + 1),
         (4, Form.DENSE, 1 + 1 + 1 + 4 + 1),
     ],
@@ -209,17 +212,19 @@ def test_convolutions_per_block(radix: int, form: Form, count: int) -> None:
     assert all(conv.bias is not None for conv in convolutions(inference))
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", FORMS, ids=str)
 def test_no_batch_norm_is_left(form: Form) -> None:
     kinds = Counter(type(module) for module in to_inference_form(tiny(2, 1), form).modules())
     assert not any(issubclass(kind, nn.modules.batchnorm._BatchNorm) for kind in kinds)
 
 
 @pytest.mark.parametrize(
-    ("form", "groups"), [(Form.SPLIT, {2}), (Form.GROUPED, {4}), (Form.DENSE, {1})], ids=lambda value: str(value)
+    ("form", "groups"),
+    [(Form.SPLIT, {2}), (Form.SPLIT_DENSE, {1}), (Form.GROUPED, {4}), (Form.DENSE, {1})],
+    ids=lambda value: str(value),
 )
 def test_groups_of_the_split_attention_convolution(form: Form, groups: set[int]) -> None:
-    """Radix 2, cardinality 2: two convolutions of two groups, one of four, or one of one."""
+    """Radix 2, cardinality 2: two convolutions of two groups or of one, one of four, or one of one."""
     found = [attention(block).conv for block in blocks(to_inference_form(tiny(2, 2), form))]
     assert {conv.groups for body in found for conv in convolutions(body)} == groups
 
@@ -250,3 +255,45 @@ def test_a_pool_of_one_pixel_is_dropped() -> None:
     inference = to_inference_form(tiny(2, 1))
     names = [list(block.downsample._modules) for block in blocks(inference) if block.downsample is not None]
     assert names == [["conv"], ["pool", "conv"], ["pool", "conv"], ["pool", "conv"]]
+
+
+def stage_shapes(inference: InferenceResNeSt) -> list[tuple[int, set[int]]]:
+    """Of each stage's first block: how many convolutions its split attention has, and their groups."""
+    firsts = [cast(nn.Sequential, getattr(inference, f"layer{number}"))[0] for number in (1, 2, 3, 4)]
+    found = [convolutions(attention(cast(InferenceBottleneck, block)).conv) for block in firsts]
+    return [(len(convs), {conv.groups for conv in convs}) for convs in found]
+
+
+def test_each_stage_takes_its_own_form() -> None:
+    """Radix 2, cardinality 2."""
+    form = Form.parse("dense/split/grouped/split-dense")
+    assert stage_shapes(to_inference_form(tiny(2, 2), form)) == [(1, {1}), (2, {2}), (1, {4}), (2, {1})]
+
+
+def pools(inference: InferenceResNeSt) -> list[tuple[bool, bool]]:
+    """Of each block: whether it pools before the gate weights the splits, and whether behind."""
+    found = blocks(inference)
+    return [(attention(block).pool is not None, block.pool_last is not None) for block in found]
+
+
+def test_blocks_that_halve_the_map_pool_early_where_asked() -> None:
+    """A dilated stage 4 pools without striding: R pools in place of one would spare nothing, so its pool stays."""
+    plain, late, early = (False, False), (False, True), (True, False)
+    pooled = Form((StageForm.SPLIT,) * 4, early_pool=True)
+    assert pools(to_inference_form(tiny(2, 1))) == [plain, late, plain, late, late]
+    assert pools(to_inference_form(tiny(2, 1), pooled)) == [plain, early, plain, early, early]
+    assert pools(to_inference_form(tiny(2, 1, dilation=2), pooled)) == [plain, early, plain, early, late]
+    assert pools(to_inference_form(tiny(2, 1, avd_first=True), pooled)) == [plain] * 5
+
+
+def test_the_gate_of_an_early_pool_is_that_of_the_unpooled_splits() -> None:
+    """What the tolerance is worth here: means taken behind the padded pool are others."""
+    network = tiny(2, 1)
+    inference = to_inference_form(network, Form((StageForm.SPLIT,) * 4, early_pool=True))
+    assert logit_distance(network, inference, pictures(32)) < TOLERANCE
+    for block in blocks(inference):
+        body = attention(block)
+        if body.pool is not None:
+            pool, body.pool = body.pool, None
+            body.attention.register_forward_pre_hook(lambda _, given, pool=pool: ([pool(split) for split in given[0]],))
+    assert logit_distance(network, inference, pictures(32)) > 1000 * TOLERANCE
