@@ -7,7 +7,7 @@
 
 Each engine has a process of its own, one is at work at a time, and a ratio is taken within a round, so that a machine
 whose speed drifts does not decide. Each batch size and number of streams is one such run of all engines, kept as soon
-as it is done: the same command goes on with those that are missing. Others get the network as it was trained, exported as
+as it is done: the same command goes on with those that are missing. Others get the network as trained, exported as
 they would export it; all take the same uint8 frames. A peer that is not installed or fails is a row with the reason.
 """
 
