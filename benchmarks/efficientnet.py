@@ -4,8 +4,8 @@
     python -m benchmarks.efficientnet --engines E
 
 arXiv 2004.08955 gives the two about the same accuracy, and the ResNeSt 1.95 times the throughput on a V100. Here both
-go through this package, of random weights: one interleaved run of all precisions of both, and of the ResNeSt exported as
-trained; a ratio is taken within a round.
+go through this package, of random weights: one interleaved run of all precisions of both, and of the ResNeSt exported
+as trained; a ratio is taken within a round.
 """
 
 from __future__ import annotations
