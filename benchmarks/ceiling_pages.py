@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.time_account import REST
-from resnest_edge.files import write_atomically
+from resnest_edge.files import write_text
 from resnest_edge.report.bars import Bar, bar_plot
 from resnest_edge.report.svg import standalone
 from resnest_edge.report.words import NONE, TARGETS, measure, number
@@ -27,9 +27,9 @@ def write_pages(value: Mapping[str, Any], out: Path) -> str:
     """
     pictures = {engine["name"]: f"{_slug(engine)}.svg" for engine in value["engines"]}
     for engine in value["engines"]:
-        write_atomically(out / pictures[engine["name"]], standalone(time_plot(engine)).encode())
+        write_text(out / pictures[engine["name"]], standalone(time_plot(engine)))
     text = render(value, pictures)
-    write_atomically(out / "ceilings.md", text.encode())
+    write_text(out / "ceilings.md", text)
     return text
 
 

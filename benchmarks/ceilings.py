@@ -30,7 +30,7 @@ from resnest_edge import environment
 from resnest_edge.backends.base import Session, SessionOptions
 from resnest_edge.bundle import Bundle, open_bundle
 from resnest_edge.errors import UsageError
-from resnest_edge.files import write_atomically
+from resnest_edge.files import write_text
 from resnest_edge.models.config import cost_of
 from resnest_edge.models.variants import find_variant
 from resnest_edge.pipeline.inspection import engine_layers
@@ -128,7 +128,7 @@ def _report(given: argparse.Namespace, kept: EngineFolder, wanted: list[Ours]) -
         "engines": [_told(one, chains, list(shapes(config, side)), cost_of(config, side).macs) for one in engines],
     }
     out = Path(given.out or Path("reports/ceilings") / given.what)
-    write_atomically(out / "ceilings.json", (json.dumps(value, indent=1) + "\n").encode())
+    write_text(out / "ceilings.json", json.dumps(value, indent=1) + "\n")
     print(write_pages(value, out))
     for one in engines:
         one.session.close()

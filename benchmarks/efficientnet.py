@@ -24,7 +24,7 @@ from benchmarks.peer_recipes import BATCH
 from benchmarks.peer_sessions import OPENER
 from benchmarks.running import CellRuns, EngineFolder, exiting, machine, measure_cell, positive
 from resnest_edge import environment
-from resnest_edge.files import write_atomically
+from resnest_edge.files import write_text
 from resnest_edge.graph.export import export_graph
 from resnest_edge.graph.model import save_graph
 from resnest_edge.graph.simplify import simplify_graph
@@ -80,7 +80,7 @@ def main() -> None:
     for cell in runs.missing([(batch, 1) for batch in given.batch]):
         runs.add(cell, measure_cell(subjects, cell, given.rounds, given.seconds, OPENER, None))
     text = render(runs.value)
-    write_atomically(given.out / "efficientnet.md", text.encode())
+    write_text(given.out / "efficientnet.md", text)
     print(text)
 
 

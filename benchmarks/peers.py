@@ -23,7 +23,7 @@ from benchmarks.peer_engines import Made, Workshop, chosen, kept_frames
 from benchmarks.peer_sessions import OPENER
 from benchmarks.peer_table import render
 from benchmarks.running import CellRuns, EngineFolder, exiting, machine, measure_cell, positive
-from resnest_edge.files import write_atomically
+from resnest_edge.files import write_text
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def _measure(given: Given, kept: EngineFolder, wanted: list[tuple[str, str]]) ->
     for cell in runs.missing(given.cells):
         runs.add(cell, measure_cell(subjects, cell, given.rounds, given.seconds, OPENER, frames))
     text = render(runs.value)
-    write_atomically(given.out / "peers.md", text.encode())
+    write_text(given.out / "peers.md", text)
     print(text)
 
 

@@ -17,13 +17,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from benchmarks.running import exiting, machine, positive, refuse_other, say
+from benchmarks.running import exiting, machine, positive, read_kept, refuse_other, say
 from resnest_edge.bundle import Bundle, open_bundle
-from resnest_edge.files import write_atomically
+from resnest_edge.files import write_text
 from resnest_edge.measure.latency import Plan
 from resnest_edge.models.config import cost_of
 from resnest_edge.models.variants import find_variant
-from resnest_edge.pipeline.benchmark import benchmark_paths
+from resnest_edge.pipeline.benchmark import benchmark_bundles
 from resnest_edge.report.line_plot import Axis, Point, Series, line_plot
 from resnest_edge.report.svg import standalone
 from resnest_edge.report.words import TARGETS
@@ -81,7 +81,7 @@ def main() -> None:
         if (batch, threads) not in done:
             say(f"batch {batch}, {threads} threads")
             value["runs"].append(_run(bundles, batch, threads, given))
-            write_atomically(path, (json.dumps(value, indent=1) + "\n").encode())
+            write_text(path, json.dumps(value, indent=1) + "\n")
     print(write_pages(value, given.out))
 
 
@@ -89,14 +89,14 @@ def _begun(path: Path, head: Mapping[str, Any], *, force: bool) -> dict[str, Any
     """The file of an earlier run, or a new one."""
     if not path.exists() or force:
         return {**head, "runs": []}
-    before: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    before = read_kept(path, ("runs",), "--out")
     refuse_other(path, json.loads(json.dumps(head)), {name: before.get(name) for name in head}, "--out")
     return before
 
 
 def _run(bundles: Sequence[Bundle], batch: int, threads: int, given: argparse.Namespace) -> dict[str, Any]:
     plan = Plan((batch,), (1,), threads=threads, rounds=given.rounds, seconds=given.seconds, warmup=given.seconds)
-    told = benchmark_paths([bundle.path for bundle in bundles], plan).to_json()
+    told = benchmark_bundles(bundles, plan).to_json()
     rows = [_row(bundle, result, threads) for bundle, result in zip(bundles, told["results"], strict=True)]
     return {
         "batch": batch,
@@ -136,10 +136,10 @@ def write_pages(value: Mapping[str, Any], out: Path) -> str:
     for quantity in quantities():
         if lines := growth(rows, quantity):
             drawn = line_plot(quantity.heading, lines, quantity.across, quantity.down)
-            write_atomically(out / quantity.file, standalone(drawn).encode())
+            write_text(out / quantity.file, standalone(drawn))
             shown.append(f"![{quantity.heading}]({quantity.file})")
     text = render(value, rows, shown)
-    write_atomically(out / "scaling.md", text.encode())
+    write_text(out / "scaling.md", text)
     return text
 
 

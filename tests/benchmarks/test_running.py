@@ -50,6 +50,16 @@ def test_engines_of_something_else_are_refused(tmp_path: Path) -> None:
         EngineFolder(tmp_path, {**IDENTITY, "versions": {"openvino": "2"}})
 
 
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"identity": ', '{"identity": {}, "failed": {}}'])
+def test_what_no_benchmark_wrote_is_refused(tmp_path: Path, text: str) -> None:
+    for name in ("engines.json", "peers.json"):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match="no benchmark wrote this"):
+        EngineFolder(tmp_path, IDENTITY)
+    with pytest.raises(InputError, match="no benchmark wrote this"):
+        CellRuns(tmp_path / "peers.json", HEAD)
+
+
 def told(speed: float) -> Benchmark:
     return Benchmark((), (), {"load_average": speed}, ("busy",))
 
