@@ -27,8 +27,13 @@ def fail(out: Path) -> None:
 def test_an_engine_is_made_once_and_found_again(tmp_path: Path) -> None:
     made: list[Path] = []
     folder = EngineFolder(tmp_path, IDENTITY)
+
+    def work(out: Path) -> None:
+        made.append(out)
+        write(out)
+
     for _ in range(2):
-        folder.make("ours INT8, OpenVINO", lambda out: (made.append(out), write(out)))
+        folder.make("ours INT8, OpenVINO", work)
     assert len(made) == 1
     again = EngineFolder(tmp_path, IDENTITY)
     (subject,) = again.subjects([("ours INT8, OpenVINO", "openvino"), ("theirs", "openvino")])
