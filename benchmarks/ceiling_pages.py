@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.time_account import REST
-from resnest_edge.files import write_atomically
+from resnest_edge.files import write_text
 from resnest_edge.report.bars import Bar, bar_plot
 from resnest_edge.report.svg import standalone
 from resnest_edge.report.words import NONE, TARGETS, measure, number
@@ -27,9 +27,9 @@ def write_pages(value: Mapping[str, Any], out: Path) -> str:
     """
     pictures = {engine["name"]: f"{_slug(engine)}.svg" for engine in value["engines"]}
     for engine in value["engines"]:
-        write_atomically(out / pictures[engine["name"]], standalone(time_plot(engine)).encode())
+        write_text(out / pictures[engine["name"]], standalone(time_plot(engine)))
     text = render(value, pictures)
-    write_atomically(out / "ceilings.md", text.encode())
+    write_text(out / "ceilings.md", text)
     return text
 
 
@@ -39,9 +39,9 @@ def render(value: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
     amx = "" if "amx_int8" in machine["cpu_isa"] else "; no AMX"
     conditions = (
         f"{machine['cpu']}, {machine['cores']} cores ({', '.join(machine['cpu_isa'])}{amx}); {value['rounds']} "
-        f"interleaved rounds, slices of {1000 * value['seconds']:g} ms, batch 1, one stream. A ceiling is the rate of a "
-        "chain of plain convolutions of that shape and its mirror, from the difference of a long and a short chain; "
-        "medians over the rounds."
+        f"interleaved rounds, slices of {1000 * value['seconds']:g} ms, batch 1, one stream. A ceiling is the rate of "
+        "a chain of plain convolutions of that shape and its mirror, from the difference of the quickest run of a long "
+        "and of a short chain; times of engines are medians over the rounds."
     )
     sections = [
         f"# {value['model']} at {value['image_size']} px: how near the limit",
@@ -71,7 +71,7 @@ def ordered(parts: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def _rank(kind: str) -> int:
-    kinds = ("1×1 in", "3×3", "1×1 out", "1×1 shortcut", *REST)
+    kinds = ("1×1", "1×1 in", "3×3", "1×1 out", "1×1 shortcut", *REST)
     return kinds.index(kind)
 
 
@@ -91,7 +91,7 @@ def _ceilings(found: Sequence[Mapping[str, Any]]) -> str:
 
 def _rate(found: Sequence[Mapping[str, Any]], column: tuple[str, str], wanted: Any) -> float:
     rates = [one for one in found if (one["target"], one["precision"]) == column and wanted(one)]
-    return max(float(one["tmacs_per_second"]["median"]) for one in rates)
+    return max(float(one["tmacs_per_second"]) for one in rates)
 
 
 def _engines(engines: Sequence[Mapping[str, Any]], ceilings: Sequence[Mapping[str, Any]]) -> str:
@@ -105,7 +105,7 @@ def _engines(engines: Sequence[Mapping[str, Any]], ceilings: Sequence[Mapping[st
         beyond = sum(part["beyond_ms"] for part in held)
         beside = sum(part["milliseconds"] for part in engine["parts"] if part["at_ceiling_ms"] is None)
         total = engine["latency_ms"]
-        spans = (ideal, beyond, beside, total - engine["layers_ms"])
+        spans = (ideal, beyond, beside, engine["outside_ms"])
         texts = [f"{measure(span, 'ms')} ({number(100 * span / total, 0)} %)" for span in spans]
         rate = engine["tmacs_per_second"]
         lines.append(

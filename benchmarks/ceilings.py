@@ -30,7 +30,7 @@ from resnest_edge import environment
 from resnest_edge.backends.base import Session, SessionOptions
 from resnest_edge.bundle import Bundle, open_bundle
 from resnest_edge.errors import UsageError
-from resnest_edge.files import write_atomically
+from resnest_edge.files import write_text
 from resnest_edge.models.config import cost_of
 from resnest_edge.models.variants import find_variant
 from resnest_edge.pipeline.inspection import engine_layers
@@ -40,7 +40,7 @@ from resnest_edge.spec import Form, Precision, Target
 
 @dataclass
 class Chain:
-    """A shape on one runtime: the short and the long chain, and the rate of each round.
+    """A shape on one runtime: the short and the long chain, and how long each took.
 
     Attributes:
         shape: measured.
@@ -48,7 +48,7 @@ class Chain:
         precision: asked.
         runs: short, long.
         ran: kernels or precisions of the long chain's convolutions, counted.
-        rates: multiply-accumulates a second, one a round.
+        times: milliseconds of the quickest (short, long), a pair a round.
     """
 
     shape: Shape
@@ -56,12 +56,23 @@ class Chain:
     precision: Precision
     runs: tuple[Run, Run]
     ran: dict[str, int]
-    rates: list[float] = field(default_factory=list)
+    times: list[tuple[float, float]] = field(default_factory=list)
 
     def measure(self, seconds: float) -> None:
         """One round."""
-        short, long = (milliseconds(run, seconds) for run in self.runs)
-        self.rates.append(2 * (LONG - SHORT) * self.shape.macs / max(long - short, 1e-9) * 1000)
+        short, long = (min(milliseconds(run, seconds)) for run in self.runs)
+        self.times.append((short, long))
+
+    def rate(self) -> float:
+        """Multiply-accumulates a second, from the quickest run of either chain: what disturbs a run only adds to it.
+
+        Raises:
+            UsageError: the long chain took no longer than the short one.
+        """
+        longer = min(long for _, long in self.times) - min(short for short, _ in self.times)
+        if longer <= 0:
+            raise UsageError(f"{self.shape.words()} is too quick to measure so", hint="Use more --rounds or --seconds.")
+        return 2 * (LONG - SHORT) * self.shape.macs * 1000 / longer
 
 
 @dataclass
@@ -79,7 +90,7 @@ class Engine:
         """One round: the engine alone, then with the profiler."""
         side = self.session.info.image_size
         frames = np.zeros((1, side, side, 3), np.uint8)
-        self.latencies.append(milliseconds(lambda: self.session.run(frames), seconds))
+        self.latencies.append(median(milliseconds(lambda: self.session.run(frames), seconds)))
         self.accounts.append(account(engine_layers(self.bundle)[0], self.macs))
 
 
@@ -91,15 +102,16 @@ def main() -> None:
         kept = EngineFolder(Path(given.engines or Path(scratch) / "engines"), made.identity())
         wanted = [one for one in ours() if one.form is Form.SPLIT]
         Workshop(made, kept).make([(one.name, one.target.value) for one in wanted])
-        if kept.failed:
-            raise UsageError(f"an engine could not be made: {kept.failed}")
+        for one in wanted:
+            if one.name in kept.failed:
+                raise UsageError(f"{one.name} could not be made: {kept.failed[one.name]}")
         if not given.make_only:
             _report(given, kept, wanted)
 
 
 def _report(given: argparse.Namespace, kept: EngineFolder, wanted: list[Ours]) -> None:
     config, side = find_variant(given.what).config, kept.notes["image_size"]
-    chains = list(_chains([*dict.fromkeys(shapes(config, side)), *plain_shapes()]))
+    chains = list(_chains([*shapes(config, side), *plain_shapes()]))
     engines = [_engine(one, kept) for one in wanted]
     work: list[Callable[[float], None]] = [*(one.measure for one in chains), *(one.measure for one in engines)]
     order = np.random.default_rng(0)
@@ -113,21 +125,22 @@ def _report(given: argparse.Namespace, kept: EngineFolder, wanted: list[Ours]) -
         "rounds": given.rounds,
         "seconds": given.seconds,
         "ceilings": [_ceiling(one) for one in chains],
-        "engines": [_told(one, chains, cost_of(config, side).macs) for one in engines],
+        "engines": [_told(one, chains, list(shapes(config, side)), cost_of(config, side).macs) for one in engines],
     }
     out = Path(given.out or Path("reports/ceilings") / given.what)
-    write_atomically(out / "ceilings.json", (json.dumps(value, indent=1) + "\n").encode())
+    write_text(out / "ceilings.json", json.dumps(value, indent=1) + "\n")
     print(write_pages(value, out))
     for one in engines:
         one.session.close()
 
 
 def _chains(found: list[Shape]) -> Iterator[Chain]:
-    """Every shape in every precision that a runtime computes on this CPU."""
+    """Every shape in every precision that a runtime computes on this CPU; shapes of the same size are one."""
+    geometries = {shape.words(): shape for shape in found}
     precisions = [Precision.INT8, *([Precision.BF16] if environment.has_bf16() else []), Precision.FP32]
     pairs = [(Target.OPENVINO, precision) for precision in precisions]
     pairs += [(Target.ONNXRUNTIME, Precision.INT8), (Target.ONNXRUNTIME, Precision.FP32)]
-    for shape in found:
+    for shape in geometries.values():
         graphs = {quantized: [chain(shape, count, quantized) for count in (SHORT, LONG)] for quantized in (True, False)}
         for target, precision in pairs:
             short, long = (compiled(graph, target, precision) for graph in graphs[precision is Precision.INT8])
@@ -141,7 +154,6 @@ def _engine(one: Ours, kept: EngineFolder) -> Engine:
 
 
 def _ceiling(one: Chain) -> dict[str, Any]:
-    low, middle, high = (float(value) / 1e12 for value in np.percentile(one.rates, [25, 50, 75]))
     return {
         "target": one.target.value,
         "precision": one.precision.value,
@@ -150,22 +162,26 @@ def _ceiling(one: Chain) -> dict[str, Any]:
         "shape": one.shape.words(),
         "macs": one.shape.macs,
         "ran": one.ran,
-        "tmacs_per_second": {"median": middle, "q25": low, "q75": high},
+        "tmacs_per_second": one.rate() / 1e12,
     }
 
 
-def _told(engine: Engine, chains: list[Chain], macs: int) -> dict[str, Any]:
+def _told(engine: Engine, chains: list[Chain], found: list[Shape], macs: int) -> dict[str, Any]:
     """An engine's time, part by part, beside what its convolutions would take at their chains' rates."""
     manifest = engine.bundle.manifest
-    ceilings: dict[Role, list[Chain]] = {}
-    for one in chains:
-        if (one.target, one.precision) == (manifest.target, manifest.info.precision):
-            ceilings.setdefault(Role(one.shape.stage, one.shape.kind), []).append(one)
+    rates = {
+        one.shape.words(): one.rate()
+        for one in chains
+        if (one.target, one.precision) == (manifest.target, manifest.info.precision)
+    }
+    ceilings: dict[Role, float] = {}
+    for shape in found:
+        role = Role(shape.stage, shape.kind)
+        ceilings[role] = max(ceilings.get(role, 0.0), rates[shape.words()])
     latency = median(engine.latencies)
-    parts = [
-        _part([found[role] for found in engine.accounts], ceilings.get(role, [])) for role in sorted(engine.accounts[0])
-    ]
-    layers = median(sum(part.milliseconds for part in found.values()) for found in engine.accounts)
+    roles = sorted(engine.accounts[0])
+    parts = [_part([told[role] for told in engine.accounts], ceilings.get(role)) for role in roles]
+    layers = [sum(part.milliseconds for part in told.values()) for told in engine.accounts]
     return {
         "name": engine.name,
         "target": manifest.target.value,
@@ -173,15 +189,14 @@ def _told(engine: Engine, chains: list[Chain], macs: int) -> dict[str, Any]:
         "float_type": manifest.info.float_type.value,
         "latency_ms": latency,
         "tmacs_per_second": macs / latency / 1e9,
-        "layers_ms": layers,
+        "outside_ms": median(whole - inside for whole, inside in zip(engine.latencies, layers, strict=True)),
         "parts": parts,
     }
 
 
-def _part(found: list[Part], chains: list[Chain]) -> dict[str, Any]:
+def _part(found: list[Part], rate: float | None) -> dict[str, Any]:
     role, macs = found[0].role, found[0].macs
     spent = median(part.milliseconds for part in found)
-    rate = max((median(one.rates) for one in chains), default=None)
     ideal = None if rate is None else 1000 * macs / rate
     return {
         "stage": role.stage,

@@ -199,11 +199,13 @@ def _pixels(shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
     return np.random.default_rng(1).uniform(0, 2, shape).astype(np.float32)
 
 
-def milliseconds(run: Run, seconds: float) -> float:
-    """Mean time of a run within a slice of time, after one that is not counted."""
+def milliseconds(run: Run, seconds: float) -> list[float]:
+    """Times of the runs within a slice of time, of three at least, after one that is not counted."""
     run()
-    start, count = time.perf_counter(), 0
-    while (spent := time.perf_counter() - start) < seconds or count == 0:
+    spans: list[float] = []
+    begun = time.perf_counter()
+    while len(spans) < 3 or time.perf_counter() - begun < seconds:
+        start = time.perf_counter()
         run()
-        count += 1
-    return 1000 * spent / count
+        spans.append(1000 * (time.perf_counter() - start))
+    return spans

@@ -7,7 +7,7 @@
 
 Each engine has a process of its own, one is at work at a time, and a ratio is taken within a round, so that a machine
 whose speed drifts does not decide. Each batch size and number of streams is one such run of all engines, kept as soon
-as it is done: the same command goes on with those that are missing. Others get the network as it was trained, exported as
+as it is done: the same command goes on with those that are missing. Others get the network as trained, exported as
 they would export it; all take the same uint8 frames. A peer that is not installed or fails is a row with the reason.
 """
 
@@ -23,7 +23,7 @@ from benchmarks.peer_engines import Made, Workshop, chosen, kept_frames
 from benchmarks.peer_sessions import OPENER
 from benchmarks.peer_table import render
 from benchmarks.running import CellRuns, EngineFolder, exiting, machine, measure_cell, positive
-from resnest_edge.files import write_atomically
+from resnest_edge.files import write_text
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def _measure(given: Given, kept: EngineFolder, wanted: list[tuple[str, str]]) ->
     for cell in runs.missing(given.cells):
         runs.add(cell, measure_cell(subjects, cell, given.rounds, given.seconds, OPENER, frames))
     text = render(runs.value)
-    write_atomically(given.out / "peers.md", text.encode())
+    write_text(given.out / "peers.md", text)
     print(text)
 
 

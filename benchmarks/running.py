@@ -12,7 +12,7 @@ from typing import Any
 from resnest_edge import environment
 from resnest_edge.cli.console import complain
 from resnest_edge.errors import InputError, ResnestEdgeError, UsageError
-from resnest_edge.files import new_folder, write_atomically
+from resnest_edge.files import new_folder, read_json, write_text
 from resnest_edge.measure.frames import Frames
 from resnest_edge.measure.latency import Benchmark, Plan, Subject, benchmark
 
@@ -59,7 +59,7 @@ class EngineFolder:
             self._resume()
 
     def _resume(self) -> None:
-        value = json.loads((self.path / ENGINES).read_text(encoding="utf-8"))
+        value = read_kept(self.path / ENGINES, ("identity", "failed", "notes"), "--engines")
         refuse_other(self.path / ENGINES, self.identity, value["identity"], "--engines")
         self.failed, self.notes = value["failed"], value["notes"]
 
@@ -94,7 +94,7 @@ class EngineFolder:
     def save(self) -> None:
         """Write what is known of the folder into it."""
         value = {"identity": self.identity, "notes": self.notes, "failed": self.failed}
-        write_atomically(self.path / ENGINES, (json.dumps(value, indent=1) + "\n").encode())
+        write_text(self.path / ENGINES, json.dumps(value, indent=1) + "\n")
 
     def subjects(self, wanted: Sequence[tuple[str, str]]) -> list[Subject]:
         """What can be measured of (name, target) pairs, in their order."""
@@ -117,7 +117,7 @@ class CellRuns:
         self.path = path
         self.value: dict[str, Any] = {**json.loads(json.dumps(head)), "runs": [], "results": [], "ratios": []}
         if path.exists() and not force:
-            before = json.loads(path.read_text(encoding="utf-8"))
+            before = read_kept(path, ("runs", "results", "ratios"), "--out")
             found = {name: before.get(name) for name in self.value if name not in ("runs", "results", "ratios")}
             refuse_other(path, {name: self.value[name] for name in found}, found, "--out")
             self.value = before
@@ -134,7 +134,7 @@ class CellRuns:
         self.value["runs"].append(run)
         self.value["results"] += told["results"]
         self.value["ratios"] += told["ratios"]
-        write_atomically(self.path, (json.dumps(self.value, indent=1) + "\n").encode())
+        write_text(self.path, json.dumps(self.value, indent=1) + "\n")
 
 
 def measure_cell(
@@ -148,6 +148,20 @@ def measure_cell(
             say(f"batch {cell[0]}, streams {cell[1]}: {done} of {total}")
 
     return benchmark(subjects, plan, opener=opener, frames=frames, on_progress=tell)
+
+
+def read_kept(path: Path, keys: Sequence[str], option: str) -> dict[str, Any]:
+    """What an earlier run of a benchmark kept.
+
+    Raises:
+        InputError: the file is something else.
+    """
+    try:
+        value = read_json(path)
+        return {**value, **{key: value[key] for key in keys}}
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as exc:
+        words = f"no benchmark wrote this ({type(exc).__name__}: {exc})"
+        raise InputError(words, where=path, hint=f"Use another {option}.") from exc
 
 
 def refuse_other(where: Path, ours: Mapping[str, Any], theirs: Mapping[str, Any], option: str) -> None:

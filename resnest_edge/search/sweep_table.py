@@ -1,4 +1,4 @@
-"""A sweep's one table at the end, and its files: JSON, which is the journal, Markdown and CSV."""
+"""A sweep's one table at the end, and its files: JSON, which is the journal, Markdown with its pictures, and CSV."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any
 from resnest_edge.files import write_text
 from resnest_edge.report.csv_file import to_csv
 from resnest_edge.report.markdown import bullets, escape, table_lines
+from resnest_edge.report.svg import standalone
 from resnest_edge.report.table import Cell, Table
 from resnest_edge.report.words import NONE, between, cell_words, measure, percent, signed, when
 from resnest_edge.search.sweep_journal import SweepFile, SweepRow
+from resnest_edge.search.sweep_plots import growth_plots
 
 MARKDOWN_NAME, CSV_NAME = "sweep.md", "sweep.csv"
 _NAMES = ("variant", "image_size", "form", "target", "precision")
@@ -62,9 +64,10 @@ def sweep_table(rows: Sequence[SweepRow]) -> Table:
 
 
 def write_pages(file: SweepFile, rows: Sequence[SweepRow], folder: Path) -> tuple[Path, ...]:
-    """Write ``sweep.md`` and ``sweep.csv`` beside the journal."""
+    """Write ``sweep.md``, its pictures and ``sweep.csv`` beside the journal."""
     pages = {
         folder / MARKDOWN_NAME: render_markdown(file, rows),
+        **{folder / plot.file: standalone(plot.picture) for plot in growth_plots(rows)},
         folder / CSV_NAME: to_csv(CSV_COLUMNS, [line for row in rows for line in _lines(row)]),
     }
     for path, text in pages.items():
@@ -85,6 +88,7 @@ def render_markdown(file: SweepFile, rows: Sequence[SweepRow]) -> str:
         "# Sweep",
         table_lines(shown.headings, shown.rows),
         escape(shown.caption),
+        *(f"![{plot.heading}]({plot.file})" for plot in growth_plots(rows)),
         *bullets("Notes", [*file.notes, *told]),
         f"Begun {escape(when(file.created))} on {escape(machine)}:",
         f"```sh\n{file.command}\n```",

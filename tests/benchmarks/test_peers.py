@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.peer_engines import OURS, chosen
 from benchmarks.peer_sessions import open_any, write_peer
-from benchmarks.peers import render
+from benchmarks.peer_table import render
 from resnest_edge.backends.base import SessionOptions
 from resnest_edge.images import normalise
 from resnest_edge.models.checkpoint import untrained_network
@@ -53,6 +54,7 @@ def result(name: str, batch: int, streams: int, p50: float) -> dict[str, Any]:
         "latency_ms": {"p50": p50},
         "images_per_second": 1000 * batch / p50,
         "peak_rss_mib": 100.0,
+        "settings": {"runtime": "a runtime", "threads": 2},
     }
 
 
@@ -68,8 +70,9 @@ def value() -> dict[str, Any]:
         "failed": {"ModelOpt": "ModuleNotFoundError: no"},
         "results": [result("ours", 1, 1, 10.0), result("ours", 8, 1, 40.0), result("theirs", 1, 1, 40.0)],
         "ratios": [{"bundle": "theirs", "reference": "ours", "batch": 1, "streams": 1, "speedup": speedup}],
-        "conditions": {"rounds": 7, "slice_seconds": 0.7},
-        "warnings": ["noisy"],
+        "rounds": 7,
+        "seconds": 0.7,
+        "runs": [{"batch": 1, "streams": 1, "warnings": ["noisy"]}, {"batch": 8, "streams": 1, "warnings": []}],
     }
 
 
@@ -78,4 +81,12 @@ def test_the_table_has_each_engine_its_ratio_and_who_failed(value: dict[str, Any
     assert "| ours | 10.0 | – | 200.0 (8 × 1) | 1.00 | 1000 | 100 |" in text
     assert "| theirs | 40.0 | 0.25 (0.20 to 0.30) | 25.0 (1 × 1) | 0.12 | 125 | 100 |" in text
     assert "| ModelOpt | ModuleNotFoundError: no |" in text
-    assert "- noisy" in text
+    assert "| theirs | 25.0; 0.25 | – |" in text  # a cell that was not measured
+    assert "- ours; theirs: runtime a runtime, threads 2" in text
+    assert "- 1 × 1: noisy" in text
+
+
+def test_ours_is_always_chosen_and_names_choose_the_rest() -> None:
+    assert [name for name, _ in chosen(["eager"])] == [OURS, "PyTorch eager"]
+    names = [name for name, _ in chosen([])]
+    assert len(names) == len(set(names)) and names[0] == OURS
