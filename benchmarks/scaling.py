@@ -111,7 +111,7 @@ def _row(bundle: Bundle, result: Mapping[str, Any], threads: int) -> dict[str, A
     manifest = bundle.manifest
     info = manifest.info
     cost = cost_of(find_variant(info.name).config, info.image_size, info.num_classes)
-    form = info.form if info.form not in (None, "split") else ""
+    form = "" if info.form is None or str(info.form) == "split" else info.form
     return {
         "model": info.name,
         "engine": f"{info.precision.value.upper()} {TARGETS[manifest.target.value]} {form}".strip(),

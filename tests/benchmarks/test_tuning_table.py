@@ -14,14 +14,14 @@ import typer
 
 from benchmarks import tuning
 from resnest_edge.cli.app import app
-from resnest_edge.pipeline.tunings import SHIPPED, shipped_records
+from resnest_edge.pipeline.tunings import SCHEMA, SHIPPED, shipped_records
 from tests.support.tunings import KEY, RECORD
 
 
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
     path = tmp_path / "table.json"
-    path.write_text(json.dumps({"schema": tuning.SCHEMA, "records": []}))
+    path.write_text(json.dumps({"schema": SCHEMA, "records": []}))
     return path
 
 
