@@ -100,7 +100,7 @@ def main() -> None:
     made = Made(given.what, given.weights, given.image_size, given.images, given.calib_images)
     with tempfile.TemporaryDirectory(prefix="resnest-edge-ceilings-") as scratch:
         kept = EngineFolder(Path(given.engines or Path(scratch) / "engines"), made.identity())
-        wanted = [one for one in ours() if one.form is Form.SPLIT]
+        wanted = [one for one in ours() if one.form == Form.SPLIT]
         Workshop(made, kept).make([(one.name, one.target.value) for one in wanted])
         for one in wanted:
             if one.name in kept.failed:

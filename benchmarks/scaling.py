@@ -73,7 +73,7 @@ def main() -> None:
         "machine": machine(),
         "rounds": given.rounds,
         "seconds": given.seconds,
-        "bundles": [bundle.manifest.to_json()["digest"] for bundle in bundles],
+        "bundles": [bundle.digest for bundle in bundles],
     }
     value = _begun(path, head, force=given.force)
     done = {(run["batch"], run["threads"]) for run in value["runs"]}
