@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.ablation import tell
+from benchmarks.quantizer_report import tell
 from resnest_edge import environment
 from resnest_edge.calibration.scales import Scales
 from resnest_edge.demo.model import demo_preprocessing
