@@ -14,10 +14,11 @@ interrupted run goes on where it was.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -29,19 +30,39 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from benchmarks.quantizer_process import ABOUT, CALIBRATION, CORE, VALIDATION, Limits, result_path, run_apart
-from benchmarks.quantizer_report import answers_of, arguments, drop_words, figures, image_source, prepare, table, write
+from benchmarks.quantizer_process import (
+    ABOUT,
+    CALIBRATION,
+    CORE,
+    VALIDATION,
+    Limits,
+    read_task,
+    result_path,
+    run_apart,
+)
+from benchmarks.quantizer_report import (
+    RUNNERS,
+    arguments,
+    drop_words,
+    evaluation_source,
+    figures,
+    image_source,
+    prepare,
+    table,
+    write,
+)
 from benchmarks.quantizers import Candidate, candidates
 from resnest_edge.errors import UsageError
-from resnest_edge.files import sha256_file, write_atomically
+from resnest_edge.files import partial_file, write_atomically
 from resnest_edge.graph.model import digest, save_graph, to_bytes, weighted_nodes
-from resnest_edge.images import ImageSet, exclude, sample, write_list
+from resnest_edge.images import exclude, sample, write_list
 from resnest_edge.measure.accuracy import Accuracy
 from resnest_edge.measure.statistics import paired_kl_gain, paired_sqnr_gain
-from resnest_edge.pipeline.pictures import Pictures, open_pictures
+from resnest_edge.pipeline.pictures import open_pictures
 from resnest_edge.pipeline.typed import Network
 from resnest_edge.quantize.insertion import quantized_layers
 from resnest_edge.quantize.placement import WEIGHTED
+from resnest_edge.spec import QdqStyle
 
 _COLUMNS = (
     "quantizer",
@@ -58,6 +79,14 @@ _COLUMNS = (
     "CPU s",
     "peak MiB",
 )
+_OF_THE_TASK = frozenset(
+    {"what", "weights", "form", "image_size", "resize", "interpolation", "images", "calib_images", "eval_images"}
+    | {"validation_images"}
+)
+_RUN_WORDS = {
+    "written": "Q/DQ is computed as each graph writes it, in float32",
+    "openvino": "OpenVINO runs the graphs, in float32 around its INT8 kernels, on a CPU whose INT8 products are exact",
+}
 
 
 @dataclass(frozen=True)
@@ -78,18 +107,21 @@ class Quantized:
 def main() -> None:
     """Quantize with everybody, measure, print and write the table."""
     given = _arguments()
-    network, pictures = prepare(given)
-    assert pictures.evaluation is not None
     with tempfile.TemporaryDirectory(prefix="resnest-edge-accuracy-") as scratch:
         folder = given.work or Path(scratch)
-        about = _lay_out(folder, network, pictures, given)
+        about = _about(folder, given)
+        network = read_task(folder).network
+        images = open_pictures(evaluation_source(given), network.num_classes)
         limits = Limits(60 * given.minutes, 1024 * given.memory_gib)
-        reference = answers_of(network, to_bytes(network.core), pictures.evaluation)
-        work = partial(_measured, folder, network, pictures, limits, reference)
-        with ThreadPoolExecutor(given.jobs, initializer=_take_cores, initargs=(_shares(given.jobs),)) as pool:
-            found = list(pool.map(work, range(len(candidates()))))
+        shares = _shares(given.jobs)
+        with ThreadPoolExecutor(given.jobs, initializer=_take_cores, initargs=(shares,)) as pool:
+            run = partial(RUNNERS[given.run], network, images=images)
+            kept = folder / f"reference.{given.run}.npz"
+            reference = pool.submit(_answers, kept, partial(run, to_bytes(network.core))).result()
+            work = partial(_measured, folder, given, limits, network, run)
+            found = list(pool.map(work, _chosen(given)))
     rows = compared(found, reference)
-    about = {**about, "evaluated_images": reference.images, "fp32_top1": reference.top1}
+    about = {**about, "run": given.run, "evaluated_images": reference.images, "fp32_top1": reference.top1}
     write(given.out, "accuracy", about, rows, render(about, rows))
 
 
@@ -98,19 +130,37 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--validation-images", type=int, default=512, help="for quantizers that steer by accuracy")
     parser.add_argument("--minutes", type=float, default=60, help="most that one quantizer may take")
     parser.add_argument("--memory-gib", type=float, default=12, help="likewise")
+    parser.add_argument("--run", choices=RUNNERS, default="written", help="how the graphs are run")
     parser.add_argument(
-        "--jobs", type=int, default=1, help="quantizers at work at once, each on its share of the cores"
+        "--only", action="append", help="only quantizers whose name holds this, beside our default ones"
     )
+    parser.add_argument("--jobs", type=int, default=1, help="quantizers at work at once, each on cores of its own")
     parser.add_argument("--work", type=Path, help="a folder that keeps graphs and answers: an interrupted run goes on")
     return parser.parse_args()
 
 
-def _lay_out(folder: Path, network: Network, pictures: Pictures, given: argparse.Namespace) -> dict[str, Any]:
-    """Write what every process reads.
+def _about(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
+    """What a folder's task is; laid out there where it is not yet.
 
     Raises:
-        UsageError: the folder holds the work of another network or other pictures.
+        UsageError: the folder holds the work of another command line, or of other quantizers.
     """
+    asked = sorted((key, str(value)) for key, value in vars(given).items() if key in _OF_THE_TASK)
+    asked_of = {
+        "asked": hashlib.sha256(repr(asked).encode()).hexdigest(),
+        "quantizers": [candidate.name for candidate in candidates()],
+    }
+    if not (folder / ABOUT).exists():
+        _lay_out(folder, given, asked_of)
+    about: dict[str, Any] = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+    if any(about[key] != value for key, value in asked_of.items()):
+        raise UsageError(f"{folder} holds the work of another network, other pictures or quantizers")
+    return about
+
+
+def _lay_out(folder: Path, given: argparse.Namespace, asked_of: dict[str, Any]) -> None:
+    """Write what every process reads."""
+    network, pictures = prepare(given)
     assert pictures.calibration is not None
     folder.mkdir(parents=True, exist_ok=True)
     save_graph(network.core, folder / CORE)
@@ -126,16 +176,9 @@ def _lay_out(folder: Path, network: Network, pictures: Pictures, given: argparse
         "calibration_images": len(pictures.calibration),
         "validation_images": len(validation),
         "graph": digest(network.core),
-        "lists": [sha256_file(folder / name) for name in (CALIBRATION, VALIDATION)],
-        "quantizers": [candidate.name for candidate in candidates()],
+        **asked_of,
     }
-    text = json.dumps(about, indent=1)
-    if (folder / ABOUT).exists() and (folder / ABOUT).read_text(encoding="utf-8") != text:
-        raise UsageError(
-            f"{folder} holds the work of another network, other pictures or quantizers; use another --work"
-        )
-    write_atomically(folder / ABOUT, text.encode())
-    return about
+    write_atomically(folder / ABOUT, (json.dumps(about, indent=1) + "\n").encode())
 
 
 def _shares(jobs: int) -> SimpleQueue[set[int]]:
@@ -152,30 +195,43 @@ def _take_cores(shares: SimpleQueue[set[int]]) -> None:
     os.sched_setaffinity(0, shares.get())
 
 
+def _chosen(given: argparse.Namespace) -> list[int]:
+    """Numbers of the candidates that are asked for; ours that the others are compared with always are."""
+    parts = [part.lower() for part in given.only or [""]]
+    names = [candidate.name.lower() for candidate in candidates()]
+    return [n for n, name in enumerate(names) if n < len(QdqStyle) or any(part in name for part in parts)]
+
+
 def _measured(
-    folder: Path, network: Network, pictures: Pictures, limits: Limits, reference: Accuracy, number: int
+    folder: Path,
+    given: argparse.Namespace,
+    limits: Limits,
+    network: Network,
+    run: Callable[[bytes], Accuracy],
+    number: int,
 ) -> Quantized:
     """A candidate's graph and answers, from the folder where an earlier run has left them."""
-    assert pictures.evaluation is not None and pictures.calibration is not None
     candidate, path = candidates()[number], result_path(folder, number)
     told = json.loads(path.read_text(encoding="utf-8")) if path.exists() else run_apart(folder, number, limits)
-    most = len(pictures.calibration)
+    most: int = given.calib_images
     row = {"quantizer": candidate.name, "images": min(candidate.images or most, most), **told}
     print(f"{candidate.name}: {told}", flush=True)
     if "reason" in told:
         return Quantized(candidate, row)
     graph = path.with_suffix(".onnx").read_bytes()
-    answers = _answers(path.with_suffix(".npy"), network, graph, pictures.evaluation, reference)
+    answers = _answers(path.with_suffix(f".{given.run}.npz"), partial(run, graph))
     layers = len(list(weighted_nodes(network.core.graph, WEIGHTED)))
     return Quantized(candidate, {**row, **described(graph), "layers": layers}, answers)
 
 
-def _answers(kept: Path, network: Network, graph: bytes, images: ImageSet, reference: Accuracy) -> Accuracy:
-    if kept.exists():
-        return Accuracy(np.load(kept, allow_pickle=False), reference.labels, reference.indices)
-    found = answers_of(network, graph, images)
-    np.save(kept, found.logits)
-    return found
+def _answers(kept: Path, run: Callable[[], Accuracy]) -> Accuracy:
+    """What a graph answers; kept, so that a run that goes on need not ask again."""
+    if not kept.exists():
+        found = run()
+        with partial_file(kept) as file:
+            np.savez(file, logits=found.logits, indices=found.indices, labels=found.labels)
+    with np.load(kept, allow_pickle=False) as stored:
+        return Accuracy(stored["logits"], stored["labels"], stored["indices"])
 
 
 def described(graph: bytes) -> dict[str, Any]:
@@ -215,7 +271,7 @@ def render(about: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
     return (
         f"# {about['model']}: INT8 by others and by us\n\n"
         f"{about['evaluated_images']} images, FP32 top-1 {about['fp32_top1']:.2f} %. All quantize the same FP32 graph; "
-        "Q/DQ is computed as each graph writes it, in float32, with 8-bit weights. Which layers are quantized is each "
+        f"{_RUN_WORDS[about['run']]}, with 8-bit weights. Which layers are quantized is each "
         "quantizer's own choice, and so is the style: `portable` has every activation in int8 with zero point 0, which "
         "is what TensorRT takes. *Images* calibrate; accuracy control validates on "
         f"{about['validation_images']} others of the same folder. Seconds of CPU and memory are of the quantizer's own "

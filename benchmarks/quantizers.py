@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -80,12 +81,13 @@ class Candidate:
 
 
 def candidates() -> list[Candidate]:
-    """Everybody; our default method in each style comes first."""
-    methods = [DEFAULT, *(method for method in METHODS if method != DEFAULT)]
-    ours = [
-        Candidate(f"resnest-edge, {method}, {style}", partial(_ours, style=style, method=method), ours=True)
-        for method in methods
-        for style in (QdqStyle.CPU, QdqStyle.PORTABLE)
+    """Everybody: our default method in each style, the others, and our other methods."""
+    ours, *rest = [
+        [
+            Candidate(f"resnest-edge, {method}, {style}", partial(_ours, style=style, method=method), ours=True)
+            for style in (QdqStyle.CPU, QdqStyle.PORTABLE)
+        ]
+        for method in sorted(METHODS, key=lambda method: method != DEFAULT)
     ]
     static = [
         Candidate(f"ONNX Runtime static, {method}, {kind}", partial(_onnxruntime, kind=kind, method=method), count)
@@ -95,7 +97,7 @@ def candidates() -> list[Candidate]:
     nncf = [Candidate(f"NNCF, {preset}", partial(_nncf, preset=preset)) for preset in ("MIXED", "PERFORMANCE")]
     control = Candidate(f"NNCF with accuracy control, {MAX_DROP} points", _nncf_accuracy_control)
     modelopt = [Candidate(f"ModelOpt, {method}", partial(_modelopt, method=method)) for method in ("entropy", "max")]
-    return [*ours, *static, *nncf, control, *modelopt]
+    return [*ours, *static, *nncf, control, *modelopt, *chain(*rest)]
 
 
 def _ours(task: Task, style: QdqStyle, method: str) -> bytes:

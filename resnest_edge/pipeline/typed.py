@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +25,9 @@ from resnest_edge.quantize.bias import BiasErrors, error_graph, shift_biases
 from resnest_edge.quantize.insertion import activation_tensors, quantize_graph, quantized_layers
 from resnest_edge.quantize.placement import WEIGHTED, WIDEST, Placement
 from resnest_edge.spec import BatchRange, Form, GraphInfo, InputFormat, Precision, Preprocessing
+
+Remembered = Mapping[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]]
+"""See :func:`resnest_edge.models.normalisation.remembered_moments`."""
 
 _CORRECTION_IMAGES = 64
 _PIXELS_PER_BATCH = 3 * 224 * 224  # every observed tensor of a batch is in memory at once: about 1 GiB here
@@ -58,6 +61,7 @@ class Network:
         form: inference form, for a ResNeSt.
         input_format: what the typed graphs' input takes.
         only_batch: the batch a foreign model was exported with, where that is fixed.
+        remembered: mean and deviation of layers' output channels on the training images, where that is known.
     """
 
     name: str
@@ -68,6 +72,7 @@ class Network:
     form: Form | None
     input_format: InputFormat
     only_batch: int | None = None
+    remembered: Callable[[], Remembered] = dict
 
 
 def write_typed(network: Network, precision: Precision, placement: Placement, scales: Scales | None) -> TypedGraph:
