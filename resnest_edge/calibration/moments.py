@@ -16,10 +16,10 @@ _Array = npt.NDArray[np.floating]
 
 OTHER_IMAGES = 0.2
 """Shift of the layers' means, in deviations, above which images are told to be others than those of the training."""
-_SWAP_GAIN = 0.6
-"""Share of the first layer's shift that is left with red and blue swapped, below which their order is told."""
-_SWAP_SHIFT = 0.06
-"""The first layer's shift below which its images fit, in whatever order."""
+_ENOUGH = 10
+"""Fewer images than this scatter more, and are allowed to."""
+_CAST = 0.3
+"""Difference of red and blue, in normalised pixels, from that of the training, below which any order fits."""
 _STILL = 0.05
 """A channel whose deviation is a smaller share than this of the remembered one is dead."""
 _DEAD = 0.01
@@ -65,15 +65,19 @@ class MomentsObserver:
 
 @dataclass(frozen=True)
 class Pixels:
-    """The network's input over the images: normalised, all channels together.
+    """The network's input over some images, normalised, in the network's channel order.
 
     Attributes:
-        mean: about 0 for the images that the mean and deviation of the preprocessing were taken from.
-        deviation: about 1 for them.
+        images: their number.
+        colour: mean of each channel; about 0 for the images that the preprocessing's mean was taken from.
+        swapped: the same with red and blue swapped in the pictures.
+        deviation: of all channels together; about 1.
         grey: whether red, green and blue are the same in every pixel.
     """
 
-    mean: float
+    images: int
+    colour: tuple[float, float, float]
+    swapped: tuple[float, float, float]
     deviation: float
     grey: bool
 
@@ -85,41 +89,45 @@ def shift(seen: Moments, remembered: Moments) -> float:
 
 
 def training_signs(
-    seen: Mapping[str, Moments], swapped: Moments | None, remembered: Mapping[str, Moments], pixels: Pixels
+    seen: Mapping[str, Moments],
+    remembered: Mapping[str, Moments],
+    pixels: Pixels,
+    colour: tuple[float, float, float] | None,
 ) -> list[str]:
     """Whether the images are others than the network was trained on, as sentences with their figures.
 
     Args:
-        seen: moments over calibration images, first layer first.
-        swapped: the first layer's with red and blue swapped; None where it was not looked at.
+        seen: moments over calibration images.
         remembered: batch norm's, of the same layers at least.
         pixels: the network's input.
+        colour: its mean over the images of the training, where that is known.
     """
     if not seen:
         return []
-    first = next(iter(seen))
+    told = [] if colour is None else _order_signs(pixels, colour)
     shifts = {layer: shift(moments, remembered[layer]) for layer, moments in seen.items()}
-    told = [] if swapped is None else _order_signs(shifts[first], shift(swapped, remembered[first]), first)
-    mean = float(np.mean(list(shifts.values())))
-    if mean > OTHER_IMAGES:
+    mean, most = float(np.mean(list(shifts.values()))), OTHER_IMAGES * max(1.0, (_ENOUGH / pixels.images) ** 0.5)
+    if mean > most:
         worst = max(shifts, key=lambda layer: shifts[layer])
         told.append(
             f"the network was trained on other images: its layers' means are off by {mean:.2f} of their deviations "
-            f"(below {OTHER_IMAGES:g} for images like those of the training), most in {worst} ({shifts[worst]:.1f}); "
-            f"normalised, the pixels have mean {pixels.mean:.2f} and deviation {pixels.deviation:.2f} (0 and 1 are "
-            "usual): are these the right images, and --mean, --std and --color right"
+            f"(below {most:.2g} for images like those of the training), most in {worst} ({shifts[worst]:.1f}); "
+            f"normalised, the pixels have mean {np.mean(pixels.colour):.2f} and deviation {pixels.deviation:.2f} "
+            "(0 and 1 are usual): are these the right images, and --mean, --std and --color right"
         )
     if pixels.grey:
         told.append("the calibration images are grey: red, green and blue are the same in every pixel")
     return [*told, *_dead_signs(seen, remembered)]
 
 
-def _order_signs(given: float, swapped: float, layer: str) -> list[str]:
-    if given < _SWAP_SHIFT or swapped > _SWAP_GAIN * given:
+def _order_signs(pixels: Pixels, colour: tuple[float, float, float]) -> list[str]:
+    """The difference of red and blue tells the order, where the images of the training had one: brightness cancels."""
+    expected, given, swapped = (values[0] - values[2] for values in (colour, pixels.colour, pixels.swapped))
+    if abs(given - expected) < _CAST or abs(swapped - expected) > 0.5 * abs(given - expected):
         return []
     text = (
-        f"red and blue seem to be swapped: {layer} is off by {given:.2f} of its deviations, and by {swapped:.2f} with "
-        "the channels in the other order; is --color right"
+        f"red and blue seem to be swapped: normalised, the first channel exceeds the last by {given:+.2f} on average, "
+        f"by {swapped:+.2f} in the other order, and by {expected:+.2f} on the images of the training; is --color right"
     )
     return [text]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -15,16 +16,35 @@ from resnest_edge.models.inference_form import to_inference_form
 from resnest_edge.models.resnest import ResNeSt, SplitAttention
 from resnest_edge.spec import Form
 
-Remembered = dict[str, tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]
-"""By layer of the inference form: the mean and the standard deviation of each output channel before its ReLU."""
+Moments = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
+"""Mean and standard deviation of each output channel of a layer, before its ReLU."""
 
 
-def remembered_moments(network: ResNeSt, form: Form = Form.SPLIT) -> Remembered:
-    """The moments that the folded convolutions' outputs had on the training images.
+@dataclass(frozen=True)
+class Remembered:
+    """What is left of the training images in a network.
+
+    Attributes:
+        layers: by layer of the inference form, the moments of its output channels.
+        colour: mean of the normalised pixels, in the network's channel order; None where the stem does not tell.
+    """
+
+    layers: dict[str, Moments]
+    colour: tuple[float, float, float] | None = None
+
+
+NOTHING = Remembered({})
+
+
+def remember(network: ResNeSt, form: Form = Form.SPLIT) -> Remembered:
+    """The moments that the folded convolutions' outputs had on the training images, and those images' mean colour.
 
     Batch norm gives ``γ·(y − μ)/√(σ² + ε) + β``: where y has the running mean μ and variance σ², its output has mean β
     and standard deviation ``|γ|·√(σ²/(σ² + ε))``. Both are carried through the folding in the place of the bias, which
     becomes β where μ is 0, so that every form cuts and names them as it does its layers.
+
+    The mean of a convolution's output is its kernel, summed over positions, times the mean of its input (but for the
+    padded edge). Solved for the first convolution, least squares over its channels, that is the mean colour.
 
     Args:
         network: training form; it is left as it was.
@@ -36,10 +56,17 @@ def remembered_moments(network: ResNeSt, form: Form = Form.SPLIT) -> Remembered:
     """
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     if not any(bool(cast(Tensor, norm.running_mean).any()) for norm in norms):
-        return {}
+        return NOTHING
     means = _carried(network, form, lambda norm: norm.bias)
     deviations = _carried(network, form, _deviation)
-    return {name: (means[name], deviations[name]) for name in means}
+    return Remembered({name: (means[name], deviations[name]) for name in means}, _colour(network))
+
+
+def _colour(network: ResNeSt) -> tuple[float, float, float] | None:
+    kernel = cast(Tensor, network.conv1[0].weight).detach().double().sum((2, 3)).numpy()
+    means = cast(Tensor, network.conv1[1].running_mean).double().numpy()
+    found, _, rank, _ = np.linalg.lstsq(kernel, means, rcond=None)
+    return (float(found[0]), float(found[1]), float(found[2])) if rank == 3 else None
 
 
 def _deviation(norm: nn.BatchNorm2d) -> Tensor:

@@ -54,7 +54,7 @@ def open_network(request: BuildRequest, source: Source, progress: Progress) -> N
         form,
         request.input_format,
         only,
-        partial(source.remembered, request.form),
+        None if source.load is None else partial(source.remembered, request.form),
     )
 
 

@@ -82,12 +82,10 @@ class Source:
     load: Callable[[], ResNeSt] | None = None
 
     def remembered(self, form: Form) -> Remembered:
-        """What batch norm remembers of the training images, by layer of a form; nothing of a foreign model."""
-        if self.load is None:
-            return {}
-        from resnest_edge.models.normalisation import remembered_moments
+        """What batch norm remembers of the training images, by layer of a form."""
+        from resnest_edge.models.normalisation import NOTHING, remember
 
-        return remembered_moments(self.load(), form)
+        return NOTHING if self.load is None else remember(self.load(), form)
 
     @property
     def demo(self) -> bool:

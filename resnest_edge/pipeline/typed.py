@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +26,8 @@ from resnest_edge.quantize.insertion import activation_tensors, quantize_graph, 
 from resnest_edge.quantize.placement import WEIGHTED, WIDEST, Placement
 from resnest_edge.spec import BatchRange, Form, GraphInfo, InputFormat, Precision, Preprocessing
 
-Remembered = Mapping[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]]
-"""See :func:`resnest_edge.models.normalisation.remembered_moments`."""
+if TYPE_CHECKING:
+    from resnest_edge.models.normalisation import Remembered
 
 _CORRECTION_IMAGES = 64
 _PIXELS_PER_BATCH = 3 * 224 * 224  # every observed tensor of a batch is in memory at once: about 1 GiB here
@@ -61,7 +61,7 @@ class Network:
         form: inference form, for a ResNeSt.
         input_format: what the typed graphs' input takes.
         only_batch: the batch a foreign model was exported with, where that is fixed.
-        remembered: mean and deviation of layers' output channels on the training images, where that is known.
+        remembered: looks up what is left of the training images in it; None for a foreign model.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Network:
     form: Form | None
     input_format: InputFormat
     only_batch: int | None = None
-    remembered: Callable[[], Remembered] = dict
+    remembered: Callable[[], Remembered] | None = None
 
 
 def write_typed(network: Network, precision: Precision, placement: Placement, scales: Scales | None) -> TypedGraph:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from resnest_edge.models.config import ResNeStConfig
 from resnest_edge.models.inference_form import to_inference_form
-from resnest_edge.models.normalisation import remembered_moments
+from resnest_edge.models.normalisation import NOTHING, remember
 from resnest_edge.models.resnest import ResNeSt
 from resnest_edge.models.training_form import to_training_form
 from resnest_edge.spec import Form
@@ -32,7 +32,7 @@ def tiny(**blocks: int) -> ResNeSt:
     return randomise(ResNeSt(config, 5)).eval()
 
 
-def remember(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+def take_in(module: nn.Module, inputs: tuple[Any, ...]) -> None:
     """Give a batch norm the statistics of what it is about to read, as endless training on these images would."""
     assert isinstance(module, nn.BatchNorm2d) and module.running_mean is not None and module.running_var is not None
     module.running_mean.copy_(inputs[0].mean((0, 2, 3)))
@@ -42,7 +42,7 @@ def remember(module: nn.Module, inputs: tuple[Any, ...]) -> None:
 @torch.no_grad()
 def trained_on(network: ResNeSt, images: Tensor) -> ResNeSt:
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    hooks = [norm.register_forward_pre_hook(remember) for norm in norms]
+    hooks = [norm.register_forward_pre_hook(take_in) for norm in norms]
     network(images)
     for hook in hooks:
         hook.remove()
@@ -67,7 +67,7 @@ def test_they_are_the_moments_on_the_images_of_the_training(kind: str) -> None:
     blocks, form = KINDS[kind]
     network = trained_on(tiny(**blocks), IMAGES)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    remembered, seen = remembered_moments(network, form), observed(to_inference_form(network, form), IMAGES)
+    remembered, seen = remember(network, form).layers, observed(to_inference_form(network, form), IMAGES)
     assert set(remembered) == {name for name in seen if "fc2" not in name}, "every layer behind a batch norm"
     for name, (mean, deviation) in remembered.items():
         scale = seen[name][1].max()
@@ -78,17 +78,25 @@ def test_they_are_the_moments_on_the_images_of_the_training(kind: str) -> None:
 
 def test_other_images_have_other_moments() -> None:
     network = trained_on(tiny(radix=2), IMAGES)
-    mean, deviation = remembered_moments(network)["stem.conv1"]
+    mean, deviation = remember(network).layers["stem.conv1"]
     seen = observed(to_inference_form(network), IMAGES - 2)["stem.conv1"][0].numpy()
     assert (abs(seen - mean) / deviation).max() > 0.5
 
 
 def test_a_network_that_was_not_trained_remembers_nothing() -> None:
     config = ResNeStConfig((1, 1, 1, 1), stem_width=8, planes=(16, 16, 16, 16))
-    assert remembered_moments(ResNeSt(config, 5).eval()) == {}
+    assert remember(ResNeSt(config, 5).eval()) is NOTHING
 
 
 def test_nor_does_one_whose_statistics_were_folded_away() -> None:
     network = trained_on(tiny(radix=2), IMAGES)
     folded = to_inference_form(network).state_dict()
-    assert remembered_moments(to_training_form(network, folded)) == {}
+    assert remember(to_training_form(network, folded)) is NOTHING
+
+
+def test_the_mean_colour_of_the_training_is_solved_from_the_first_layer() -> None:
+    colour = torch.tensor([0.4, -0.1, -0.7])
+    images = colour.reshape(1, 3, 1, 1) + 0.1 * torch.randn(2, 3, 256, 256, generator=torch.Generator().manual_seed(1))
+    found = remember(trained_on(tiny(radix=2), images)).colour
+    assert found is not None
+    torch.testing.assert_close(torch.tensor(found), colour, atol=0.02, rtol=0)  # the padded edge is 1 row in 128

@@ -83,7 +83,7 @@ def test_a_wrong_normalisation_is_told_with_what_it_makes_of_the_pixels(demo: Ne
 
 
 def test_a_foreign_model_has_nothing_to_compare_with(demo: Network) -> None:
-    assert told(replace(demo, remembered=dict), Changed(8, np.zeros_like)) == ""
+    assert told(replace(demo, remembered=None), Changed(8, np.zeros_like)) == ""
 
 
 @pytest.mark.slow
