@@ -143,22 +143,19 @@ def _about(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
     """What a folder's task is; laid out there where it is not yet.
 
     Raises:
-        UsageError: the folder holds the work of another command line, or of other quantizers.
+        UsageError: the folder holds the work of another command line.
     """
     asked = sorted((key, str(value)) for key, value in vars(given).items() if key in _OF_THE_TASK)
-    asked_of = {
-        "asked": hashlib.sha256(repr(asked).encode()).hexdigest(),
-        "quantizers": [candidate.name for candidate in candidates()],
-    }
+    identity = hashlib.sha256(repr(asked).encode()).hexdigest()
     if not (folder / ABOUT).exists():
-        _lay_out(folder, given, asked_of)
+        _lay_out(folder, given, identity)
     about: dict[str, Any] = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-    if any(about[key] != value for key, value in asked_of.items()):
-        raise UsageError(f"{folder} holds the work of another network, other pictures or quantizers")
+    if about["asked"] != identity:
+        raise UsageError(f"{folder} holds the work of another network or other pictures", hint="Use another --work.")
     return about
 
 
-def _lay_out(folder: Path, given: argparse.Namespace, asked_of: dict[str, Any]) -> None:
+def _lay_out(folder: Path, given: argparse.Namespace, identity: str) -> None:
     """Write what every process reads."""
     network, pictures = prepare(given)
     assert pictures.calibration is not None
@@ -176,7 +173,7 @@ def _lay_out(folder: Path, given: argparse.Namespace, asked_of: dict[str, Any]) 
         "calibration_images": len(pictures.calibration),
         "validation_images": len(validation),
         "graph": digest(network.core),
-        **asked_of,
+        "asked": identity,
     }
     write_atomically(folder / ABOUT, (json.dumps(about, indent=1) + "\n").encode())
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -44,7 +45,7 @@ class Limits:
 
 def result_path(folder: Path, number: int) -> Path:
     """Where a quantizer's figures, or its reason, are written; beside it lie its graph and what it printed."""
-    return folder / f"{number:02}.json"
+    return folder / f"{re.sub('[^a-z0-9]+', '-', candidates()[number].name.lower())}.json"
 
 
 def run_apart(folder: Path, number: int, limits: Limits) -> dict[str, Any]:

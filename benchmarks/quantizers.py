@@ -20,18 +20,17 @@ import onnx
 import onnx_ir as ir
 
 from benchmarks.quantizer_report import tell
-from resnest_edge.calibration.ranges import METHODS
+from resnest_edge.calibration.ranges import AUTO, METHODS
 from resnest_edge.graph.model import INPUT, LOGITS, save_graph, to_bytes
 from resnest_edge.images import ImageSet, iter_batches, normalise
+from resnest_edge.pipeline.learning import Learning, learn
 from resnest_edge.pipeline.pictures import spread
-from resnest_edge.pipeline.typed import Network, calibrate, correct_biases
+from resnest_edge.pipeline.typed import Network, calibrate
 from resnest_edge.quantize.bias import shift_biases
 from resnest_edge.quantize.insertion import quantize_graph
 from resnest_edge.quantize.placement import Placement
 from resnest_edge.spec import QdqStyle
 
-DEFAULT = "mse"
-"""Our method, where the user names none: what the others are compared with."""
 HISTOGRAM_IMAGES = 32
 """ONNX Runtime's entropy and percentile calibrators keep every activation of every image in memory."""
 MAX_DROP = 0.2
@@ -81,14 +80,12 @@ class Candidate:
 
 
 def candidates() -> list[Candidate]:
-    """Everybody: our default method in each style, the others, and our other methods."""
-    ours, *rest = [
-        [
-            Candidate(f"resnest-edge, {method}, {style}", partial(_ours, style=style, method=method), ours=True)
-            for style in (QdqStyle.CPU, QdqStyle.PORTABLE)
-        ]
-        for method in sorted(METHODS, key=lambda method: method != DEFAULT)
-    ]
+    """Everybody: our default in each style, the others, and our other methods."""
+    default, *rest = (
+        Learning(),
+        Learning(round_weights=False),
+        *(Learning(method) for method in (*METHODS, AUTO) if method != Learning().method),
+    )
     static = [
         Candidate(f"ONNX Runtime static, {method}, {kind}", partial(_onnxruntime, kind=kind, method=method), count)
         for method, count in (("MinMax", None), ("Percentile", HISTOGRAM_IMAGES), ("Entropy", HISTOGRAM_IMAGES))
@@ -97,14 +94,19 @@ def candidates() -> list[Candidate]:
     nncf = [Candidate(f"NNCF, {preset}", partial(_nncf, preset=preset)) for preset in ("MIXED", "PERFORMANCE")]
     control = Candidate(f"NNCF with accuracy control, {MAX_DROP} points", _nncf_accuracy_control)
     modelopt = [Candidate(f"ModelOpt, {method}", partial(_modelopt, method=method)) for method in ("entropy", "max")]
-    return [*ours, *static, *nncf, control, *modelopt, *chain(*rest)]
+    return [*_styles(default), *static, *nncf, control, *modelopt, *chain(*map(_styles, rest))]
 
 
-def _ours(task: Task, style: QdqStyle, method: str) -> bytes:
+def _styles(how: Learning) -> list[Candidate]:
+    """Ours, in both styles; named by what is not the default."""
+    words = f"resnest-edge, {how.method}{'' if how.round_weights else ' without rounding'}"
+    return [Candidate(f"{words}, {style}", partial(_ours, style=style, how=how), ours=True) for style in QdqStyle]
+
+
+def _ours(task: Task, style: QdqStyle, how: Learning) -> bytes:
     network, images, placement = task.network, task.calibration, Placement(style)
     statistics, _ = calibrate(network, [placement], images, skip_bad=False, progress=tell)
-    scales = statistics.scales(method, style)
-    scales = correct_biases(network, scales, placement, images, skip_bad=False, progress=tell)
+    scales = learn(network, statistics, placement, images, how, skip_bad=False, progress=tell)
     return to_bytes(quantize_graph(shift_biases(network.core, scales.corrections), scales, placement))
 
 

@@ -42,8 +42,9 @@ def open_network(request: BuildRequest, source: Source, progress: Progress) -> N
         )
     progress("export", 0, None)
     core = source.make_core(request.form)
+    known = None if source.load is None else partial(source.remembered, request.form)
     if request.equalize:
-        core = equalise(core)
+        core, known = equalise(core), None  # whose channels are scaled, and no longer what batch norm remembers
     form = request.form if source.is_resnest else None
     return Network(
         source.name,
@@ -54,7 +55,7 @@ def open_network(request: BuildRequest, source: Source, progress: Progress) -> N
         form,
         request.input_format,
         only,
-        None if source.load is None else partial(source.remembered, request.form),
+        known,
     )
 
 

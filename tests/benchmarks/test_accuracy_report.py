@@ -11,8 +11,8 @@ import pytest
 from benchmarks.accuracy import Quantized, compared, described, render, verdict
 from benchmarks.finetune import recovered
 from benchmarks.quantizer_process import Limits, result_path, run_apart
-from benchmarks.quantizers import DEFAULT, Candidate, candidates
-from resnest_edge.calibration.ranges import METHODS
+from benchmarks.quantizers import Candidate, candidates
+from resnest_edge.calibration.ranges import AUTO, METHODS
 from resnest_edge.graph.model import to_bytes
 from resnest_edge.measure.accuracy import Accuracy
 from resnest_edge.quantize.insertion import quantize_graph
@@ -90,8 +90,8 @@ def test_the_page_has_a_row_for_everybody_and_the_reason_of_who_failed() -> None
 
 def test_ours_come_first_and_with_every_method() -> None:
     names = [candidate.name for candidate in candidates()]
-    assert names[:2] == [f"resnest-edge, {DEFAULT}, cpu", f"resnest-edge, {DEFAULT}, portable"]
-    assert {f"resnest-edge, {method}, {style}" for method in METHODS for style in QdqStyle} <= set(names)
+    assert names[:2] == ["resnest-edge, mse, cpu", "resnest-edge, mse, portable"]
+    assert {f"resnest-edge, {method}, {style}" for method in (*METHODS, AUTO) for style in QdqStyle} <= set(names)
     assert len(set(names)) == len(names)
 
 
