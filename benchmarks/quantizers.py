@@ -100,7 +100,8 @@ def candidates() -> list[Candidate]:
 def _styles(how: Learning) -> list[Candidate]:
     """Ours, in both styles; named by what is not the default."""
     words = f"resnest-edge, {how.method}{'' if how.round_weights else ' without rounding'}"
-    return [Candidate(f"{words}, {style}", partial(_ours, style=style, how=how), ours=True) for style in QdqStyle]
+    styles = (QdqStyle.CPU, QdqStyle.PORTABLE)
+    return [Candidate(f"{words}, {style}", partial(_ours, style=style, how=how), ours=True) for style in styles]
 
 
 def _ours(task: Task, style: QdqStyle, how: Learning) -> bytes:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.accuracy import Quantized, compared, described, render, verdict
+from benchmarks.accuracy import Quantized, compared, described
+from benchmarks.accuracy_page import render, verdict
 from benchmarks.finetune import recovered
 from benchmarks.quantizer_process import Limits, result_path, run_apart
 from benchmarks.quantizers import Candidate, candidates
