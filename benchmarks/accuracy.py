@@ -52,7 +52,7 @@ from benchmarks.quantizer_report import (
 )
 from benchmarks.quantizers import Candidate, candidates
 from resnest_edge.errors import UsageError
-from resnest_edge.files import partial_file, write_atomically
+from resnest_edge.files import partial_file, sha256_file, write_atomically
 from resnest_edge.graph.model import digest, save_graph, to_bytes, weighted_nodes
 from resnest_edge.images import exclude, sample, write_list
 from resnest_edge.measure.accuracy import Accuracy
@@ -111,9 +111,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=60, help="most that one quantizer may take")
     parser.add_argument("--memory-gib", type=float, default=12, help="likewise")
     parser.add_argument("--run", choices=RUNNERS, default="written", help="how the graphs are run")
-    parser.add_argument(
-        "--only", action="append", help="only quantizers whose name holds this, beside our default ones"
-    )
+    parser.add_argument("--only", action="append", help="only quantizers whose name holds this, and our default ones")
     parser.add_argument("--jobs", type=int, default=1, help="quantizers at work at once, each on cores of its own")
     parser.add_argument("--work", type=Path, help="a folder that keeps graphs and answers: an interrupted run goes on")
     return parser.parse_args()
@@ -126,7 +124,9 @@ def _about(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
         UsageError: the folder holds the work of another command line.
     """
     asked = sorted((key, str(value)) for key, value in vars(given).items() if key in _OF_THE_TASK)
-    identity = hashlib.sha256(repr(asked).encode()).hexdigest()
+    weights = Path(given.weights or "")
+    content = sha256_file(weights) if weights.is_file() else ""
+    identity = hashlib.sha256(repr((asked, content)).encode()).hexdigest()
     if not (folder / ABOUT).exists():
         _lay_out(folder, given, identity)
     about: dict[str, Any] = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
@@ -233,9 +233,11 @@ def compared(found: Sequence[Quantized], reference: Accuracy) -> list[dict[str, 
         if one.answers is None:
             rows.append(one.row)
             continue
-        first = ours.setdefault(one.row["style"], one.answers)
+        if one.candidate.ours:
+            ours.setdefault(one.row["style"], one.answers)
+        first = ours.get(one.row["style"])
         row = {**one.row, **figures(one.answers, reference), "ours": one.candidate.ours, "better_db": None}
-        if first is not one.answers:
+        if first is not None and first is not one.answers:
             both = (reference.logits, first.logits, one.answers.logits)
             row["better_db"], row["better_db_ci95"] = paired_sqnr_gain(*both)
             row["more_kl"], row["more_kl_ci95"] = paired_kl_gain(*both)

@@ -45,7 +45,7 @@ def render(about: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
 
 def verdict(rows: Sequence[Mapping[str, Any]]) -> str:
     """Where another quantizer is nearer to FP32 than ours, by an interval that does not hold zero; or that none is."""
-    others = [row for row in rows if "reason" not in row and not row["ours"]]
+    others = [row for row in rows if "reason" not in row and not row["ours"] and row["better_db"] is not None]
     nearer = [
         f"- {row['quantizer']} is nearer to FP32 than ours by {words}.\n"
         for row in others

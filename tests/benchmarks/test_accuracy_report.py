@@ -70,6 +70,11 @@ def test_each_is_held_to_ours_of_its_own_style() -> None:
     assert table[0]["better_db"] is None and table[1]["better_db"] is None
 
 
+def test_without_ours_nobody_is_held_to_another() -> None:
+    (row, _) = compared([found("theirs", 0.2, 3), found("alike", 0.1, 5)], answers(0.0, 0))
+    assert row["better_db"] is None and "Of the 0 graphs" in verdict([row])
+
+
 def test_the_verdict_names_who_is_nearer() -> None:
     assert verdict(rows(found("theirs", 0.2, 3))).startswith("Of the 1 graphs of others, none is nearer")
     text = verdict(rows(found("theirs", 0.02, 3), found("alike", 0.1, 5)))
