@@ -102,7 +102,9 @@ def main() -> None:
             found = list(pool.map(work, _chosen(given)))
     rows = compared(found, reference)
     about = {**about, "run": given.run, "evaluated_images": reference.images, "fp32_top1": reference.top1}
-    write(given.out, "accuracy", about, rows, render(about, rows))
+    text = render(about, rows)
+    write(given.out, "accuracy", about, rows, text)
+    print(text)
 
 
 def _arguments() -> argparse.Namespace:

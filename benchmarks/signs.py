@@ -87,7 +87,9 @@ def main() -> None:
         wrong = replace(network.preprocessing, mean=(mean,) * 3, std=(std,) * 3)
         rows.append(_row(name, replace(network, preprocessing=wrong), images))
     about = {"model": network.name, "count": given.count, "other_images": OTHER_IMAGES}
-    write(given.out, "signs", about, rows, _render(about, rows))
+    text = _render(about, rows)
+    write(given.out, "signs", about, rows, text)
+    print(text)
 
 
 def _row(name: str, network: Network, images: ImageSet) -> dict[str, Any]:
