@@ -115,7 +115,7 @@ def read_task(folder: Path) -> Task:
         Preprocessing.from_json(about["preprocessing"]),
         about["classes"],
         BatchRange(1, 1, 64),
-        Form(about["form"]),
+        Form.parse(about["form"]),
         InputFormat.UINT8_NHWC,
     )
     calibration, validation = (

@@ -56,7 +56,7 @@ def prepare(given: argparse.Namespace) -> tuple[Network, Pictures]:
         resize=given.resize,
         interpolation=None if given.interpolation is None else Interpolation(given.interpolation),
     )
-    request = BuildRequest(what=given.what, weights=given.weights, choice=choice, form=Form(given.form))
+    request = BuildRequest(what=given.what, weights=given.weights, choice=choice, form=Form.parse(given.form))
     source = find_source(given.what, weights=given.weights, choice=choice)
     count, classes = given.calib_images, source.num_classes
     pictures = choose_pictures(image_source(given), evaluation_source(given), classes=classes, count=count, seed=0)

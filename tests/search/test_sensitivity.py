@@ -75,7 +75,9 @@ WRONG_TYPE = json.dumps(
 )
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 1, "identity": {}, "layers": [{}]}', "\x00", "NaN", WRONG_TYPE])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"schema": 1, "identity": {}, "layers": [{}]}', "\x00", "NaN", WRONG_TYPE]
+)
 def test_a_damaged_file_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "layers.json"
     path.write_text(text)
