@@ -12,34 +12,38 @@ seconds are those of what follows the pass over the calibration images, on whate
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from resnest_edge import environment
+from benchmarks.quantizer_report import answers_of, arguments, drop_words, figures, prepare, table, tell, write
 from resnest_edge.calibration.collect import Statistics
 from resnest_edge.calibration.ranges import AUTO, METHODS
-from resnest_edge.files import write_atomically
 from resnest_edge.graph.model import digest, to_bytes
-from resnest_edge.images import ImageSet
-from resnest_edge.measure.accuracy import Accuracy, compare
-from resnest_edge.pipeline.answers import graph_answers
-from resnest_edge.pipeline.calibrated import open_network
 from resnest_edge.pipeline.learning import Learning, learn
-from resnest_edge.pipeline.pictures import Pictures, choose_pictures, spread
-from resnest_edge.pipeline.plan import BuildRequest
-from resnest_edge.pipeline.sources import PreprocessingChoice, find_source
+from resnest_edge.pipeline.pictures import Pictures, spread
 from resnest_edge.pipeline.typed import Network, calibrate
 from resnest_edge.quantize.bias import shift_biases
 from resnest_edge.quantize.equalisation import equalise
 from resnest_edge.quantize.insertion import quantize_graph
 from resnest_edge.quantize.placement import ELEMENTWISE, Placement
-from resnest_edge.spec import Form, Interpolation, QdqStyle
+from resnest_edge.spec import QdqStyle
+
+_COLUMNS = (
+    "placement",
+    "method",
+    "weight bits",
+    "other switches",
+    "logit SQNR, dB",
+    "agreement, %",
+    "KL, nats",
+    "top-1, %",
+    "drop, points (95 % interval)",
+    "s",
+)
 
 
 @dataclass(frozen=True)
@@ -120,9 +124,7 @@ class Bench:
         seconds = round(perf_counter() - started, 1)
         graph = quantize_graph(shift_biases(network.core, scales.corrections), scales, row.placement)
         found = answers_of(network, to_bytes(graph), self.evaluation)
-        against = compare(found, self.reference).to_json()
-        measured = {key: against[key] for key in ("drop", "drop_ci95", "agreement", "logit_sqnr_db", "kl")}
-        return {**row.switches, "top1": found.top1, **measured, "seconds": seconds}
+        return {**row.switches, **figures(found, self.reference), "seconds": seconds}
 
     def _prepared(self, equalized: bool) -> tuple[Network, Statistics]:
         if equalized not in self._known:
@@ -137,7 +139,9 @@ class Bench:
 
 def main() -> None:
     """Measure every row, print the table, write JSON and Markdown."""
-    given = arguments(__doc__ or "", "reports/ablation/demo")
+    parser = arguments(__doc__ or "", "reports/ablation/demo")
+    parser.add_argument("--eval-count", type=int)
+    given = parser.parse_args()
     network, pictures = prepare(given)
     if given.eval_count is not None and pictures.evaluation is not None:
         pictures = replace(pictures, evaluation=spread(pictures.evaluation, given.eval_count))
@@ -149,52 +153,17 @@ def main() -> None:
         "calibration_images": len(bench.calibration),
         "evaluated_images": bench.reference.images,
         "fp32_top1": bench.reference.top1,
-        "machine": environment.describe(),
     }
-    measured = _measured_before(Path(given.out), head)
+    measured = _measured_before(given.out, head)
     for row in rows():
         if any(row.switches.items() <= entry.items() for entry in measured):
             continue
         measured.append(bench.measure(row))
         print(_line(measured[-1]), flush=True)
-        _write(Path(given.out), head, measured)
-
-
-def prepare(given: argparse.Namespace) -> tuple[Network, Pictures]:
-    """Export the network that the arguments name, and choose its pictures."""
-    choice = PreprocessingChoice(
-        image_size=given.image_size,
-        resize=given.resize,
-        interpolation=None if given.interpolation is None else Interpolation(given.interpolation),
-    )
-    request = BuildRequest(what=given.what, weights=given.weights, choice=choice, form=Form(given.form))
-    source = find_source(given.what, weights=given.weights, choice=choice)
-    images, evaluation = (given.images or "demo:train", given.eval_images or "demo:test")
-    pictures = choose_pictures(images, evaluation, classes=source.num_classes, count=given.calib_images, seed=0)
-    return open_network(request, source, tell), pictures
-
-
-def arguments(description: str, out: str) -> argparse.Namespace:
-    """The command line that these benchmarks share."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="?")
-    for name in ("weights", "resize", "interpolation", "images", "eval-images"):
-        parser.add_argument(f"--{name}")
-    parser.add_argument("--image-size", type=int)
-    parser.add_argument("--form", default="split")
-    parser.add_argument("--calib-images", type=int, default=512)
-    parser.add_argument("--eval-count", type=int)
-    parser.add_argument("--out", default=out)
-    return parser.parse_args()
-
-
-def answers_of(network: Network, graph: bytes, images: ImageSet) -> Accuracy:
-    """Logits of a serialised graph, with Q/DQ computed as written."""
-    return graph_answers(graph, images, network.preprocessing)
+        _write(given.out, head, measured)
 
 
 def _line(entry: dict[str, Any]) -> str:
-    low, high = entry["drop_ci95"]
     switches = [
         "no bias correction" if not entry["bias_correction"] else "",
         "nearest weights" if not entry["round_weights"] else "",
@@ -204,7 +173,7 @@ def _line(entry: dict[str, Any]) -> str:
     return (
         f"| {entry['placement']} | {entry['method']} | {entry['weight_bits']} | "
         f"{', '.join(filter(None, switches)) or '–'} | {entry['logit_sqnr_db']:.1f} | {entry['agreement']:.2f} | "
-        f"{entry['kl']:.1e} | {entry['top1']:.2f} | {entry['drop']:+.2f} ({low:+.2f} to {high:+.2f}) | "
+        f"{entry['kl']:.1e} | {entry['top1']:.2f} | {drop_words(entry)} | "
         f"{entry['seconds']:.0f} |"
     )
 
@@ -221,22 +190,12 @@ def _measured_before(out: Path, head: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _write(out: Path, head: dict[str, Any], measured: list[dict[str, Any]]) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    write_atomically(out / "ablation.json", (json.dumps({**head, "rows": measured}, indent=1) + "\n").encode())
     text = (
         f"# {head['model']}: what each method is worth\n\n"
         f"{head['evaluated_images']} images, FP32 top-1 {head['fp32_top1']:.2f} %; calibrated on "
         f"{head['calibration_images']} images. Q/DQ computed as the graph writes it, in float32.\n\n"
-        "| placement | method | weight bits | other switches | logit SQNR, dB | agreement, % | KL, nats | top-1, % "
-        "| drop, points (95 % interval) | s |\n|---|---|---|---|---|---|---|---|---|---|\n"
     )
-    write_atomically(out / "ablation.md", (text + "\n".join(map(_line, measured)) + "\n").encode())
-
-
-def tell(stage: str, done: int, total: int | None) -> None:
-    """Progress on stderr, where somebody watches."""
-    if sys.stderr.isatty():
-        print(f"\r{stage} {done}/{total or '?'}  ", end="", file=sys.stderr)
+    write(out, "ablation", head, measured, text + table(_COLUMNS, map(_line, measured)))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from resnest_edge.cli import options
-from resnest_edge.cli.console import note, print_json, progress_bars
+from resnest_edge.cli.console import note, print_json, progress_bars, warn
 from resnest_edge.errors import UsageError
 
 
@@ -62,6 +62,8 @@ def command(
     request = make_request({**locals(), "calib_images": sample, "precision": None})
     with progress_bars() as progress:
         result = calibrate(request, list_path, out, progress)
+    for sign in result["warnings"]:
+        warn(sign)
     if json:
         print_json(result)
         return

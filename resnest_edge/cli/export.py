@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from resnest_edge.cli import options
-from resnest_edge.cli.console import note, print_json, print_table, progress_bars
+from resnest_edge.cli.console import note, print_json, print_table, progress_bars, warn
 from resnest_edge.spec import InputFormat
 
 
@@ -46,14 +46,17 @@ def command(
     from resnest_edge.cli.request import make_request
     from resnest_edge.pipeline.export import export
 
+    request, signs = make_request(locals()), list[str]()
     with progress_bars() as progress:
-        bundles = export(make_request(locals()), progress)
+        bundles = export(request, progress, signs.append)
+    for sign in signs:
+        warn(sign)
     rows = [
         {"bundle": str(b.path), "target": b.manifest.target.value, "precision": b.manifest.info.precision.value}
         for b in bundles
     ]
     if json:
-        print_json({"results": rows})
+        print_json({"results": rows, "warnings": signs})
         return
     print_table("Exported", ("Bundle", "Target", "Precision"), [tuple(row.values()) for row in rows])
     note(f"On the device: resnest-edge build {rows[0]['bundle']} --target {rows[0]['target']} --out DIR")

@@ -133,6 +133,22 @@ def paired_sqnr_gain(
     return float(gain), (float(low), float(high))
 
 
+def paired_kl_gain(
+    reference: npt.NDArray[np.float32],
+    ours: npt.NDArray[np.float32],
+    theirs: npt.NDArray[np.float32],
+    resamples: int = 2000,
+) -> tuple[float, Bounds]:
+    """By how many nats the mean KL divergence of ``theirs`` exceeds that of ``ours``, with its 95 % interval.
+
+    The images are paired and resampled as in :func:`paired_sqnr_gain`, whose arguments these are.
+    """
+    excess = _divergences(reference, theirs) - _divergences(reference, ours)
+    chosen = np.random.default_rng(0).integers(0, len(excess), (resamples, len(excess)))
+    low, high = np.percentile(excess[chosen].mean(1), [2.5, 97.5])
+    return float(excess.mean()), (float(low), float(high))
+
+
 def bootstrap_ratio(counts: Sequence[float], seconds: Sequence[float], resamples: int = 2000) -> Bounds | None:
     """95 % interval of ``Σ counts / Σ seconds`` over rounds of measuring, such as images per second.
 
@@ -185,9 +201,13 @@ def mean_kl(reference: npt.NDArray[np.float32], candidate: npt.NDArray[np.float3
 
     Taken from the logits in double precision, because a probability that underflowed to 0 would make it infinite.
     """
+    return max(0.0, float(np.mean(_divergences(reference, candidate))))  # rounding may leave -1e-17 for equal logits
+
+
+def _divergences(reference: npt.NDArray[np.float32], candidate: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     expected, answered = _log_softmax(reference), _log_softmax(candidate)
-    divergence = np.sum(np.exp(expected) * (expected - answered), axis=1)
-    return max(0.0, float(np.mean(divergence)))  # rounding may leave -1e-17 for equal logits
+    divergences: npt.NDArray[np.float64] = np.sum(np.exp(expected) * (expected - answered), axis=1)
+    return divergences
 
 
 def _log_softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:

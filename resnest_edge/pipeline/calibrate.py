@@ -22,7 +22,8 @@ def calibrate(
     """Draw images and write their list, the ranges they give, or both.
 
     Returns:
-        ``{source, images, list, scales}``: paths are None where nothing was asked for.
+        ``{source, images, list, scales, warnings}``: paths are None where nothing was asked for; warnings are what is
+        odd about the images, a sentence each, where ranges were taken from them.
 
     Raises:
         UsageError: neither file was asked for, or no images were given for a model of the user's own.
@@ -35,12 +36,13 @@ def calibrate(
             refuse_existing(path, force=request.force)
     if request.images is None and (request.what is not None or request.weights is not None):
         raise UsageError("calibration needs images", hint="Give --images DIR.")
+    signs: list[str] = []
     if scales_path is None:
         drawn: ImageSet = sample(
             open_pictures(request.images or "demo:train", None), request.calib_images, request.seed
         )
     else:
-        drawn = _save_scales(request, scales_path, progress)
+        drawn, signs = _save_scales(request, scales_path, progress)
     if list_path is not None:
         write_list(drawn, list_path, force=request.force)
     return {
@@ -48,10 +50,11 @@ def calibrate(
         "images": len(drawn),
         "list": None if list_path is None else str(list_path),
         "scales": None if scales_path is None else str(scales_path),
+        "warnings": signs,
     }
 
 
-def _save_scales(request: BuildRequest, path: Path, progress: Progress) -> ImageSet:
+def _save_scales(request: BuildRequest, path: Path, progress: Progress) -> tuple[ImageSet, list[str]]:
     if len(request.targets) > 1:
         raise UsageError("ranges are saved for one target at a time")
     source = find_source(
@@ -68,4 +71,4 @@ def _save_scales(request: BuildRequest, path: Path, progress: Progress) -> Image
     calibrated = Calibrated(network, request, Pictures(drawn, None, ""), progress)
     calibrated.prepare([backend])
     calibrated.scales(calibrated.placement(backend)).save(path)
-    return drawn
+    return drawn, calibrated.signs()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from resnest_edge.backends.base import Backend
 from resnest_edge.calibration.collect import Statistics
@@ -16,6 +17,7 @@ from resnest_edge.pipeline.pictures import Pictures, spread
 from resnest_edge.pipeline.plan import ANY_BATCH, BuildRequest
 from resnest_edge.pipeline.progress import Progress, silent
 from resnest_edge.pipeline.sources import Source
+from resnest_edge.pipeline.training_images import compare_with_training
 from resnest_edge.pipeline.typed import Network, calibrate
 from resnest_edge.quantize.alternatives import vary
 from resnest_edge.quantize.equalisation import equalise
@@ -40,10 +42,21 @@ def open_network(request: BuildRequest, source: Source, progress: Progress) -> N
         )
     progress("export", 0, None)
     core = source.make_core(request.form)
+    known = None if source.load is None else partial(source.remembered, request.form)
     if request.equalize:
-        core = equalise(core)
+        core, known = equalise(core), None  # whose channels are scaled, and no longer what batch norm remembers
     form = request.form if source.is_resnest else None
-    return Network(source.name, core, source.preprocessing, source.num_classes, batch, form, request.input_format, only)
+    return Network(
+        source.name,
+        core,
+        source.preprocessing,
+        source.num_classes,
+        batch,
+        form,
+        request.input_format,
+        only,
+        known,
+    )
 
 
 class Calibrated:
@@ -84,13 +97,17 @@ class Calibrated:
         """What is odd about the calibration images, by themselves and beside those that are measured on."""
         if self._statistics is None:
             return []
+        skip_bad, one = self._request.skip_bad, self._network.only_batch or 1
         told = calibration_signs(self._statistics, INPUT)
-        evaluation = self._pictures.evaluation
+        calibration, evaluation = self._pictures.calibration, self._pictures.evaluation
+        if calibration is not None:
+            few = spread(calibration, _SIGN_IMAGES, one)
+            told += compare_with_training(self._network, few, skip_bad=skip_bad)
         if evaluation is None or not self._chosen:
             return told
         placement, scales = next(iter(self._chosen.items()))
-        few = spread(evaluation, _SIGN_IMAGES, self._network.only_batch or 1)
-        measured, _ = calibrate(self._network, [placement], few, skip_bad=self._request.skip_bad, progress=silent)
+        few = spread(evaluation, _SIGN_IMAGES, one)
+        measured, _ = calibrate(self._network, [placement], few, skip_bad=skip_bad, progress=silent)
         return [*told, *domain_signs(measured, scales)]
 
     def placement(self, backend: Backend, words: Sequence[str] = ()) -> Placement:

@@ -18,6 +18,7 @@ from resnest_edge.spec import Form, Interpolation, Preprocessing, ResizeMode
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from resnest_edge.models.normalisation import Remembered
     from resnest_edge.models.resnest import ResNeSt
 
 CoreMaker = Callable[[Form], "ir.Model"]
@@ -79,6 +80,12 @@ class Source:
     batch: int | None = None
     parents: dict[str, str] = field(default_factory=dict)
     load: Callable[[], ResNeSt] | None = None
+
+    def remembered(self, form: Form) -> Remembered:
+        """What batch norm remembers of the training images, by layer of a form."""
+        from resnest_edge.models.normalisation import NOTHING, remember
+
+        return NOTHING if self.load is None else remember(self.load(), form)
 
     @property
     def demo(self) -> bool:

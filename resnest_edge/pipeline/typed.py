@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,9 @@ from resnest_edge.quantize.bias import BiasErrors, error_graph, shift_biases
 from resnest_edge.quantize.insertion import activation_tensors, quantize_graph, quantized_layers
 from resnest_edge.quantize.placement import WEIGHTED, WIDEST, Placement
 from resnest_edge.spec import BatchRange, Form, GraphInfo, InputFormat, Precision, Preprocessing
+
+if TYPE_CHECKING:
+    from resnest_edge.models.normalisation import Remembered
 
 _CORRECTION_IMAGES = 64
 _PIXELS_PER_BATCH = 3 * 224 * 224  # every observed tensor of a batch is in memory at once: about 1 GiB here
@@ -58,6 +61,7 @@ class Network:
         form: inference form, for a ResNeSt.
         input_format: what the typed graphs' input takes.
         only_batch: the batch a foreign model was exported with, where that is fixed.
+        remembered: looks up what is left of the training images in it; None for a foreign model.
     """
 
     name: str
@@ -68,6 +72,7 @@ class Network:
     form: Form | None
     input_format: InputFormat
     only_batch: int | None = None
+    remembered: Callable[[], Remembered] | None = None
 
 
 def write_typed(network: Network, precision: Precision, placement: Placement, scales: Scales | None) -> TypedGraph:

@@ -13,6 +13,7 @@ from resnest_edge.measure.statistics import (
     correct_within,
     mean_kl,
     paired_drop,
+    paired_kl_gain,
     paired_score,
     paired_sqnr_gain,
     sqnr_db,
@@ -269,3 +270,26 @@ def test_the_interval_of_equals_holds_zero_about_as_often_as_it_says() -> None:
         )
         held += low <= 0 <= high
     assert 88 <= held <= 100  # 95 expected; a binomial of 100 is below 88 once in 500
+
+
+def test_the_excess_of_divergence_is_the_difference_of_the_two_means() -> None:
+    reference = np.random.default_rng(0).standard_normal((300, 10)).astype(np.float32)
+    ours, theirs = noisy(reference, 0.1, 1), noisy(reference, 0.2, 2)
+    excess, (low, high) = paired_kl_gain(reference, ours, theirs)
+    assert excess == pytest.approx(mean_kl(reference, theirs) - mean_kl(reference, ours), abs=1e-12)
+    assert 0 < low < excess < high, "twice the noise diverges more"
+    other, bounds = paired_kl_gain(reference, theirs, ours)
+    assert other == pytest.approx(-excess) and bounds == pytest.approx((-high, -low))
+    assert paired_kl_gain(reference, ours, ours) == (0, (0, 0))
+
+
+def test_the_interval_of_the_excess_is_that_of_a_mean() -> None:
+    """With this many images the bootstrap's interval is the normal one of the paired differences."""
+    reference = np.random.default_rng(0).standard_normal((4000, 3)).astype(np.float32)
+    ours, theirs = noisy(reference, 0.1, 1), noisy(reference, 0.12, 2)
+    each = [mean_kl(reference[i : i + 1], theirs[i : i + 1]) for i in range(len(reference))]
+    less = [mean_kl(reference[i : i + 1], ours[i : i + 1]) for i in range(len(reference))]
+    differences = np.array(each) - np.array(less)
+    half = Z95 * differences.std() / len(differences) ** 0.5
+    excess, bounds = paired_kl_gain(reference, ours, theirs)
+    assert bounds == pytest.approx((excess - half, excess + half), abs=0.1 * half)

@@ -27,11 +27,15 @@ from dataclasses import replace
 place, images = Path(sys.argv[1]), sys.argv[2]
 asked = BuildRequest(images=images, calib_images=10, targets=(Target.OPENVINO,))
 calibrate(asked, place / "list.txt", place / "scales.json")
+calibrate(replace(asked, images="calib/demo.txt"), None, place / "listed.json")
 bundles = export(replace(asked, precisions=tuple(Precision)[:1] + (Precision.BF16, Precision.INT8), out=place / "cam"))
 graph = json.loads((place / "scales.json").read_text())["graph_digest"]
 found = {bundle.path.name: bundle.manifest.files["model.onnx"] for bundle in bundles}
-print(json.dumps({**found, "graph": graph, **{n: sha256_file(place / n) for n in ("list.txt", "scales.json")}}))
+print(json.dumps({**found, "graph": graph, **{n: sha256_file(place / n) for n in sys.argv[3:]}}))
 """
+
+
+WRITTEN = ("list.txt", "scales.json", "listed.json")
 
 
 def test_two_processes_write_the_same_bits(tmp_path: Path, pictures: Path) -> None:
@@ -39,11 +43,12 @@ def test_two_processes_write_the_same_bits(tmp_path: Path, pictures: Path) -> No
     for seed in ("1", "2"):
         place = tmp_path / seed
         place.mkdir()
-        command = [sys.executable, "-c", WRITE, str(place), str(pictures)]
+        command = [sys.executable, "-c", WRITE, str(place), str(pictures), *WRITTEN]
         environment = {**os.environ, "PYTHONHASHSEED": seed}
         ran = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
         assert ran.returncode == 0, ran.stderr
         found.append(json.loads(ran.stdout))
     assert found[0] == found[1]
-    assert set(found[0]) == {"fp32", "bf16", "int8", "graph", "list.txt", "scales.json"}
+    assert set(found[0]) == {"fp32", "bf16", "int8", "graph", *WRITTEN}
+    assert found[0]["scales.json"] != found[0]["listed.json"], "other images give other ranges"
     assert len({found[0][name] for name in ("fp32", "bf16", "int8")}) == 3
