@@ -39,6 +39,11 @@ class HistogramObserver:
         self._exponent: int | None = None
 
     @property
+    def exponent(self) -> int | None:
+        """K of the range [−2ᵏ, 2ᵏ); None until something is seen."""
+        return self._exponent
+
+    @property
     def width(self) -> float:
         """Width of one bin."""
         return math.ldexp(1.0, self._exponent or 0) / BINS
@@ -63,6 +68,24 @@ class HistogramObserver:
         same.counts, same._exponent = other.counts, other._exponent
         same._grow(self._exponent or 0)
         self.counts = self.counts + same.counts
+
+    @classmethod
+    def restore(
+        cls, name: str, minimum: float, maximum: float, exponent: int | None, counts: npt.NDArray[np.int64]
+    ) -> HistogramObserver:
+        """The observer that had these attributes; ``exponent`` is k, or None if it saw nothing.
+
+        Raises:
+            ValueError: it cannot have had them.
+        """
+        if counts.shape != (2 * BINS,) or counts.dtype != np.int64 or (counts < 0).any():
+            raise ValueError(f"{name}: these are not the counts of a histogram")
+        if (exponent is None) != (minimum > maximum) or (exponent is None) != (int(counts.sum()) == 0):
+            raise ValueError(f"{name}: the range and the counts do not belong together")
+        observer = cls(name)
+        observer.minimum, observer.maximum, observer.counts = minimum, maximum, counts
+        observer._exponent = exponent
+        return observer
 
     def centres(self) -> npt.NDArray[np.float64]:
         """Middle of each bin; the bin that starts at zero counts as exactly zero, as ReLU's zeros fall there."""
