@@ -4,9 +4,10 @@
     python -m benchmarks.build resnest50 --images train/ --append --only ours --calib-images 64 --calib-images 2000
     python -m benchmarks.build resnest269 --images train/ --append --only ours --calib-images 8
 
-Every run is a process of its own, one at a time, and rounds are interleaved. ``--append`` adds runs to those in the report
-already, which must be of the same machine. Compared are like stages: NNCF's ``quantize`` with all we do between the
-exported graph and the Q/DQ graph, decoding included on both sides. CPU seconds tell what other work on the machine hides.
+Every run is a process of its own, one at a time, and rounds are interleaved. ``--append`` adds runs to those in the
+report already, which must be of the same machine. Compared are like stages: NNCF's ``quantize`` with all we do between
+the exported graph and the Q/DQ graph, decoding included on both sides. CPU seconds tell what other work on the machine
+hides.
 """
 
 from __future__ import annotations
@@ -142,16 +143,22 @@ def render(runs: Sequence[_Run]) -> str:
     return (
         "# Building: time and memory\n\n"
         f"{machine['cpu']}, {machine['cores']} cores ({', '.join(machine['cpu_isa'])}); {versions}, "
-        f"NNCF {_version('nncf')}. Every run is a process of its own; medians over the runs of a kind, the range behind. "
-        "Quantizing is all between the exported FP32 graph and the Q/DQ graph, decoding included: NNCF's `quantize` at its "
-        "defaults on the network as trained, and our calibration (histograms, least squared error, bias correction) on "
-        "our form of it. The peak is the whole process's: ours to the finished engine, NNCF's to the quantized model.\n\n"
-        "| network | who | images | runs | quantizing, s | of which CPU, s | peak, MiB |\n|---|---|---|---|---|---|---|\n"
+        f"NNCF {_version('nncf')}. Every run is a process of its own; medians over the runs of a kind, and their range. "
+        "Quantizing is all between the exported FP32 graph and the Q/DQ graph, decoding included: NNCF's `quantize` at "
+        "its defaults on the network as trained, and our calibration (histograms, least squared error, bias correction) "
+        "on our form of it. The peak is the whole process's: ours to the finished engine, NNCF's to the quantized "
+        "model.\n\n"
+        f"{_head('network', 'who', 'images', 'runs', 'quantizing, s', 'CPU, s', 'peak, MiB')}"
         + "\n".join(quantizing)
-        + "\n\n## By stage\n\n| network | who | images | stage | s | CPU, s | peak, MiB |\n|---|---|---|---|---|---|---|\n"
+        + "\n\n## By stage\n\n"
+        + _head("network", "who", "images", "stage", "s", "CPU, s", "peak, MiB")
         + "\n".join(stages)
         + "\n"
     )
+
+
+def _head(*columns: str) -> str:
+    return f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|\n"
 
 
 def _quantizing_row(kind: tuple[Any, ...], runs: Sequence[_Run]) -> str:

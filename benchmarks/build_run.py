@@ -78,6 +78,7 @@ def main() -> None:
 
 def _ours(request: BuildRequest, source: Source, images: ImageSet, stages: Stages) -> None:
     """The stages of `build --precision int8`, one after the other, as ``pipeline.making`` composes them."""
+    from resnest_edge.backends.base import BuildOptions
     from resnest_edge.pipeline.bundles import Origin, build_bundle
     from resnest_edge.pipeline.calibrated import Calibrated, open_network
     from resnest_edge.pipeline.runtimes import backend_for
@@ -97,7 +98,7 @@ def _ours(request: BuildRequest, source: Source, images: ImageSet, stages: Stage
     with stages.stage("build the engine"), tempfile.TemporaryDirectory() as folder:
         labels = tuple(str(index) for index in range(source.num_classes))
         origin = Origin(source.preprocessing, labels, None, {}, None)
-        build_bundle(typed, job.backend, origin, Path(folder) / "cam", force=False)
+        build_bundle(typed, job.backend, origin, Path(folder) / "cam", force=False, options=BuildOptions())
 
 
 def _nncf(who: str, source: Source, images: ImageSet, stages: Stages) -> None:
