@@ -143,9 +143,9 @@ def render(runs: Sequence[_Run]) -> str:
     return (
         "# Building: time and memory\n\n"
         f"{machine['cpu']}, {machine['cores']} cores ({', '.join(machine['cpu_isa'])}); {versions}, "
-        f"NNCF {_version('nncf')}. Every run is a process of its own; medians over the runs of a kind, and their range. "
+        f"NNCF {_version('nncf')}. Every run is a process of its own; medians and ranges over its runs. "
         "Quantizing is all between the exported FP32 graph and the Q/DQ graph, decoding included: NNCF's `quantize` at "
-        "its defaults on the network as trained, and our calibration (histograms, least squared error, bias correction) "
+        "its defaults on the network as trained, and our calibration (histograms, least error, bias correction) "
         "on our form of it. The peak is the whole process's: ours to the finished engine, NNCF's to the quantized "
         "model.\n\n"
         f"{_head('network', 'who', 'images', 'runs', 'quantizing, s', 'CPU, s', 'peak, MiB')}"
@@ -167,7 +167,7 @@ def _quantizing_row(kind: tuple[Any, ...], runs: Sequence[_Run]) -> str:
 
     seconds = [total(run, "seconds") for run in runs]
     cpu = [total(run, "cpu_seconds") for run in runs]
-    peak = max(run["peak_rss_mib"] for run in runs)
+    peak = max(stage["peak_rss_mib"] for run in runs for stage in run["stages"])
     return f"| {_named(kind)} | {len(runs)} | {_spread(seconds)} | {_spread(cpu)} | {peak:.0f} |"
 
 

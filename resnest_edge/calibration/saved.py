@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from resnest_edge.calibration.collect import Statistics
-from resnest_edge.calibration.observers import HistogramObserver
+from resnest_edge.calibration.observers import BINS, HistogramObserver
 from resnest_edge.errors import ScalesError
 from resnest_edge.files import read_regular, write_atomically
 
@@ -30,10 +30,10 @@ def save_statistics(statistics: Statistics, path: Path) -> None:
         graph_digest=np.array(statistics.graph_digest),
         images=np.array(statistics.images),
         images_digest=np.array(statistics.images_digest),
-        names=np.array([observer.name for observer in seen], dtype=np.str_),
-        limits=np.array([[observer.minimum, observer.maximum] for observer in seen], np.float64),
+        names=np.array([one.name for one in seen], dtype=np.str_),
+        limits=np.array([[one.minimum, one.maximum] for one in seen], np.float64).reshape(-1, 2),
         exponents=np.array([_UNSEEN if one.exponent is None else one.exponent for one in seen], np.int64),
-        counts=np.stack([observer.counts for observer in seen]),
+        counts=np.array([one.counts for one in seen], np.int64).reshape(-1, 2 * BINS),
     )
     write_atomically(path, data.getvalue())
 

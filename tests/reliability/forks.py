@@ -121,35 +121,33 @@ def race(folder: Path, *, force: bool, rounds: int = 40) -> dict[str, object]:
 
 
 def cache_killed_everywhere(folder: Path) -> dict[str, object]:
-    """Kill what keeps a stage at its first step, its second …; what the next build finds after each."""
+    """Kill what keeps a stage, and makes room for it, at its first step, its second …; what later builds find."""
     wrong, step = [], 0
     while True:
         step += 1
-        mark = str(step)
+        for old in ("a", "b", "c", "d"):
+            keep(folder, old, old)
 
-        def work(step: int = step, mark: str = mark) -> None:
+        def work(step: int = step) -> None:
             kill_at(step)
-            keep(folder, mark, mark)
+            keep(folder, "new", "new")
 
         code = ended(forked(work))
         if code not in (0, -signal.SIGKILL):
             wrong.append(f"step {step}: ended with {code}")
         told: list[str] = []
-        found = keep(folder, mark, f"{mark} anew", told.append)
-        if found not in (mark, f"{mark} anew") or any("damaged" in text for text in told):
-            wrong.append(f"step {step}: {found!r}, {told}")
-        if keep(folder, mark, "never") != found:
-            wrong.append(f"step {step}: the third build found something else")
-        if hidden := [entry.name for entry in folder.iterdir() if entry.name.startswith(".")]:
-            keep(folder, f"{mark} swept", "")
-            hidden = [entry.name for entry in folder.iterdir() if entry.name.startswith(".")]
-            wrong.extend(f"step {step}: {name} is left" for name in hidden)
+        found = [keep(folder, key, key, told.append) for key in ("a", "b", "c", "d", "new", "another")]
+        if found != ["a", "b", "c", "d", "new", "another"] or any("damaged" in text for text in told):
+            wrong.append(f"step {step}: {found}, {told}")
+        left = [entry.name for entry in folder.iterdir() if entry.name.startswith(".")]
+        wrong.extend(f"step {step}: {name} is left" for name in left)
         if code == 0:
             return {"steps": step, "wrong": wrong}
+        StageCache(folder).clear()
 
 
 def keep(folder: Path, key: str, text: str, tell: Callable[[str], None] = lambda _: None) -> str:
-    """What the cache gives for ``key``; ``text`` where it has nothing. It holds two entries."""
+    """What the cache gives for ``key``; ``text`` where it has nothing. Four entries fit."""
     return StageCache(folder, tell, limit_bytes=1000).fetch(
         Step("stage", key, {"key": key}),
         lambda: text,
