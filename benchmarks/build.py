@@ -57,7 +57,7 @@ class Given:
 def main() -> None:
     """Run, print and write the table after each run."""
     given = _arguments()
-    runs = _known(given)
+    runs = known_runs(given)
     for who, count in _plan(given):
         print(f"{NAMES[who]}: {given.variant}, {count} images", file=sys.stderr, flush=True)
         runs.append(_run(given, who, count))
@@ -97,7 +97,8 @@ def _plan(given: Given) -> Iterator[tuple[str, int]]:
                 yield who, count
 
 
-def _known(given: Given) -> list[_Run]:
+def known_runs(given: Given) -> list[_Run]:
+    """The runs of the report that this one adds to; none without ``--append``."""
     path = given.out / "build.json"
     if not given.append or not path.exists():
         return []
