@@ -6,8 +6,8 @@
 
 Every run is a process of its own, one at a time, and rounds are interleaved. ``--append`` adds runs to those in the
 report already, which must be of the same machine. Compared are like stages: NNCF's ``quantize`` with all we do between
-the exported graph and the Q/DQ graph, decoding included on both sides. CPU seconds tell what other work on the machine
-hides.
+the exported graph and the Q/DQ graph, decoding included on both sides. NNCF rounds each weight to its nearest integer,
+as ``ours-nearest`` does. CPU seconds tell what other work on the machine hides.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ from resnest_edge import environment
 from resnest_edge.errors import UsageError
 from resnest_edge.files import read_regular, write_atomically
 
-QUANTIZING = ("calibrate: decode, run, count", "choose ranges, correct biases", "write Q/DQ", "quantize")
+QUANTIZING = ("calibrate: decode, run, count", "choose ranges, round weights, correct biases", "write Q/DQ", "quantize")
 NAMES = {
     "ours": "resnest-edge, for OpenVINO",
+    "ours-nearest": "resnest-edge, for OpenVINO, weights not rounded by their effect",
     "ours-onnxruntime": "resnest-edge, for ONNX Runtime",
     "nncf-openvino": "NNCF quantize, OpenVINO model",
     "nncf-onnx": "NNCF quantize, ONNX model",
@@ -146,7 +147,7 @@ def render(runs: Sequence[_Run]) -> str:
         f"{machine['cpu']}, {machine['cores']} cores ({', '.join(machine['cpu_isa'])}); {versions}, "
         f"NNCF {_version('nncf')}. Every run is a process of its own; medians and ranges over its runs. "
         "Quantizing is all between the exported FP32 graph and the Q/DQ graph, decoding included: NNCF's `quantize` at "
-        "its defaults on the network as trained, and our calibration (histograms, least error, bias correction) "
+        "its defaults on the network as trained, and our calibration (histograms, least error, rounding, biases) "
         "on our form of it. The peak is the whole process's: ours to the finished engine, NNCF's to the quantized "
         "model.\n\n"
         f"{_head('network', 'who', 'images', 'runs', 'quantizing, s', 'CPU, s', 'peak, MiB')}"

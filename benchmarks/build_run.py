@@ -25,7 +25,7 @@ from resnest_edge.pipeline.progress import silent
 from resnest_edge.pipeline.sources import PreprocessingChoice, Source, find_source
 from resnest_edge.spec import Precision, Preprocessing, Target
 
-WHO = ("ours", "ours-onnxruntime", "nncf-openvino", "nncf-onnx")
+WHO = ("ours", "ours-nearest", "ours-onnxruntime", "nncf-openvino", "nncf-onnx")
 _RESET_PEAK = "5"  # proc(5), /proc/PID/clear_refs: the peak resident size becomes the present one
 
 
@@ -61,6 +61,7 @@ def main() -> None:
         choice=PreprocessingChoice(image_size=given.image_size),
         images=given.images,
         calib_images=given.calib_images,
+        round_weights=given.who != "ours-nearest",
         targets=(Target.ONNXRUNTIME if given.who == "ours-onnxruntime" else Target.OPENVINO,),
     )
     source = find_source(request.what, weights=request.weights, choice=request.choice)
@@ -88,7 +89,7 @@ def _ours(request: BuildRequest, source: Source, images: ImageSet, stages: Stage
     placement = calibrated.placement(job.backend)
     with stages.stage("calibrate: decode, run, count"):
         calibrated.prepare([job.backend])
-    with stages.stage("choose ranges, correct biases"):
+    with stages.stage("choose ranges, round weights, correct biases"):
         scales = calibrated.scales(placement)
     with stages.stage("write Q/DQ"):
         typed = write_typed(network, Precision.INT8, placement, scales)

@@ -13,6 +13,7 @@ from resnest_edge.errors import UsageError
 from resnest_edge.graph.model import INPUT, weighted_nodes
 from resnest_edge.images import ImageSet
 from resnest_edge.pipeline import reuse
+from resnest_edge.pipeline.effort import release_memory
 from resnest_edge.pipeline.learning import Learning, learn
 from resnest_edge.pipeline.pictures import Pictures, spread
 from resnest_edge.pipeline.plan import ANY_BATCH, BuildRequest
@@ -44,6 +45,7 @@ def open_network(request: BuildRequest, source: Source, progress: Progress) -> N
     core = reuse.core_graph(request, source)
     if request.equalize:
         core = equalise(core)
+    release_memory()  # calibration's peak stands on what is held here
     form = request.form if source.is_resnest else None
     return Network(source.name, core, source.preprocessing, source.num_classes, batch, form, request.input_format, only)
 

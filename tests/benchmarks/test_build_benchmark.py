@@ -24,7 +24,7 @@ def run(who: str, stages: dict[str, tuple[float, float, float]], images: int = 5
 OURS = {
     "export, simplify, check": (100.0, 100.0, 1200.0),
     "calibrate: decode, run, count": (40.0, 80.0, 1300.0),
-    "choose ranges, correct biases": (4.0, 8.0, 1700.0),
+    "choose ranges, round weights, correct biases": (4.0, 8.0, 1700.0),
     "write Q/DQ": (1.0, 1.0, 1600.0),
     "build the engine": (200.0, 200.0, 1500.0),
 }

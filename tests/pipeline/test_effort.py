@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from resnest_edge.backends.onnxruntime import GraphRunner
 from resnest_edge.graph.model import INPUT, LOGITS, to_bytes
-from resnest_edge.pipeline.effort import Effort, image_bytes, plan_effort, run_ahead
+from resnest_edge.pipeline.effort import Effort, image_bytes, plan_effort, release_memory, run_ahead
 from tests.support.tiny import CLASSES, IMAGE_SIZE, tiny_core
 
 MIB = 1 << 20
@@ -101,3 +102,15 @@ def test_an_error_comes_in_its_place_and_no_thread_is_left() -> None:
     with pytest.raises(ValueError, match="two"):
         next(found)
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("run_")] == []
+
+
+def test_what_only_holds_itself_is_released() -> None:
+    class Node:
+        itself: Node
+
+    node = Node()
+    node.itself = node
+    seen = weakref.ref(node)
+    del node
+    release_memory()
+    assert seen() is None
