@@ -17,8 +17,8 @@ def command(
 ) -> None:
     """List what builds keep for later builds, or remove it.
 
-    It is in $RESNEST_EDGE_CACHE/stages, else in the user's cache folder, and takes 4 GiB at most: the least recently used
-    makes room.
+    It is in $RESNEST_EDGE_CACHE/stages, else in the user's cache folder, and takes 4 GiB at most: what was used least
+    recently makes room.
 
     Example:
 
