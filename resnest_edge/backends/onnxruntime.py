@@ -147,6 +147,8 @@ class GraphRunner:
             self._session = ort.InferenceSession(graph, settings, providers=["CPUExecutionProvider"])
         except _errors() as exc:
             raise GraphError(f"ONNX Runtime cannot run this graph ({_reason(exc)})") from exc
+        # It keeps the graph, a second copy of every weight, to start anew on another provider; there is none here.
+        self._session._model_bytes = None
         self._outputs = list(outputs)
         self._input = self._session.get_inputs()[0].name
 
