@@ -97,6 +97,13 @@ bench: setup ## Measure others' engines and ours side by side into reports/peers
 	@$(BIN)/python $(PIP) install -e '.[$(EXTRAS),bench]' -c constraints.txt
 	$(BIN)/python -m benchmarks.peers $(VARIANT) --out reports/peers/$(VARIANT) $(BENCH_ARGS)
 
+BUILD_IMAGES ?= demo:train
+
+.PHONY: bench-build
+bench-build: setup ## Measure building beside NNCF's quantize into reports/build (BUILD_IMAGES=DIR, BENCH_ARGS='--weights ...')
+	@$(BIN)/python $(PIP) install -e '.[$(EXTRAS),bench]' -c constraints.txt
+	$(BIN)/python -m benchmarks.build $(VARIANT) --images "$(BUILD_IMAGES)" $(BENCH_ARGS)
+
 .PHONY: test-core
 test-core: ## Install without extras into .venv-core (PYTHON=python3.13 chooses) and test what must work so
 	@$(call new_venv,$(CORE_VENV))

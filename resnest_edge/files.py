@@ -101,7 +101,7 @@ def new_folder(path: Path, *, force: bool) -> Iterator[Path]:
     except OSError as exc:
         raise output_error(path, exc) from exc
     finally:
-        _remove(temporary)
+        remove(temporary)
         os.close(lock)
 
 
@@ -183,7 +183,7 @@ def write_failure(folder: Path, reason: str) -> OSError:
 def _partial(path: Path, make: Callable[[str | None, str, Path], tuple[int, str]]) -> tuple[int, str]:
     """Make something under a temporary name, locked: its open handle and its name."""
     prefix = f".{path.name}.partial-"
-    _sweep(path.parent, prefix)
+    sweep(path.parent, prefix)
     while True:
         handle, name = make(None, prefix, path.parent)
         with contextlib.suppress(OSError):  # no locks on this file system: then nobody sweeps there either
@@ -200,8 +200,8 @@ def _make_folder(suffix: str | None, prefix: str, parent: Path) -> tuple[int, st
             return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), name
 
 
-def _sweep(folder: Path, prefix: str) -> None:
-    """Remove what killed runs left: temporary names that no process holds the lock of."""
+def sweep(folder: Path, prefix: str) -> None:
+    """Remove what killed runs left: temporary names, starting so, that no process holds the lock of."""
     with os.scandir(folder) as entries:
         left = [Path(entry.path) for entry in entries if entry.name.startswith(prefix)]
     for path in left:
@@ -209,12 +209,12 @@ def _sweep(folder: Path, prefix: str) -> None:
             handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _remove(path)
+                remove(path)
             finally:
                 os.close(handle)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
     """Remove a file, link or folder, as far as it goes."""
     if path.is_symlink() or path.is_file():
         with contextlib.suppress(OSError):

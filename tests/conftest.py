@@ -48,6 +48,7 @@ def workstation(request: pytest.FixtureRequest) -> None:
 def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep the user's cache folder out of the tests."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RESNEST_EDGE_CACHE", raising=False)
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
 

@@ -10,7 +10,7 @@ from scripts import cli_reference
 
 VERBS = (
     "doctor models export calibrate build finetune evaluate benchmark sensitivity sweep "
-    "tune inspect report run package keygen sign verify"
+    "tune inspect report run package keygen sign verify cache"
 )
 COMMANDS = {context.command_path: context for context in cli_reference.contexts()}
 

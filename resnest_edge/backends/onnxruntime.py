@@ -131,19 +131,24 @@ class GraphRunner:
         outputs: names of the tensors to give, in this order.
         qdq_as_written: compute Q/DQ in floats exactly as the graph writes it, instead of fusing it into INT8 kernels,
             whose products overflow on some CPUs (ARCHITECTURE, "Numbers that look odd").
+        threads: that one call computes with; None means every core. Several threads may call at once.
     """
 
-    def __init__(self, graph: bytes, outputs: Sequence[str], *, qdq_as_written: bool = False) -> None:
+    def __init__(
+        self, graph: bytes, outputs: Sequence[str], *, qdq_as_written: bool = False, threads: int | None = None
+    ) -> None:
         ort = _onnxruntime()
         settings = ort.SessionOptions()
         settings.log_severity_level = 3
-        settings.intra_op_num_threads = environment.usable_cores()
+        settings.intra_op_num_threads = threads or environment.usable_cores()
         if qdq_as_written:
             settings.add_session_config_entry("session.disable_quant_qdq", "1")
         try:
             self._session = ort.InferenceSession(graph, settings, providers=["CPUExecutionProvider"])
         except _errors() as exc:
             raise GraphError(f"ONNX Runtime cannot run this graph ({_reason(exc)})") from exc
+        # It keeps the graph, a second copy of every weight, to start anew on another provider; there is none here.
+        self._session._model_bytes = None
         self._outputs = list(outputs)
         self._input = self._session.get_inputs()[0].name
 
@@ -153,11 +158,12 @@ class GraphRunner:
         Raises:
             GraphError: the graph does not take a batch of this shape or type.
         """
+        values = {self._input: _onnxruntime().OrtValue.ortvalue_from_numpy(np.ascontiguousarray(images))}
         try:
-            answers: list[npt.NDArray[Any]] = self._session.run(self._outputs, {self._input: images})
+            answers = self._session.run_with_ort_values(self._outputs, values)
         except _errors() as exc:
             raise GraphError(f"ONNX Runtime cannot run this graph ({_reason(exc)})") from exc
-        return answers
+        return [answer.numpy() for answer in answers]  # its own memory, not a copy
 
 
 def _session_settings(info: GraphInfo, options: SessionOptions) -> Any:

@@ -9,6 +9,7 @@ import typer
 from resnest_edge.cli import (
     benchmark,
     build,
+    cache,
     calibrate,
     doctor,
     evaluate,
@@ -73,5 +74,6 @@ for module in (
     keygen,
     sign,
     verify,
+    cache,
 ):
     app.command(name=module.__name__.rpartition(".")[2])(module.command)

@@ -61,6 +61,7 @@ def command(
     stripped: options.Stripped = False,
     trust: options.Trust = None,
     out: options.Out = None,
+    cache: options.Cache = True,
     force: options.Force = False,
     json: options.Json = False,
 ) -> None:
@@ -86,7 +87,7 @@ def command(
     for text in report.warnings:
         warn(text)
     if json:
-        print_json(asdict(report))
+        print_json({**asdict(report), "reused": [] if request.cache is None else request.cache.reused})
         return
     spent = report.prepare_seconds  # none of it on a device, whose graph was exported elsewhere
     caption = f"Exporting and calibrating took {spent:.1f} s, once for all." if spent else None

@@ -43,6 +43,7 @@ def command(
     std: options.Std = None,
     color: options.Color = None,
     form: options.FormChoice = None,
+    cache: options.Cache = True,
     force: options.Force = False,
     json: options.Json = False,
 ) -> None:

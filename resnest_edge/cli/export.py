@@ -34,6 +34,7 @@ def command(
     batch: options.Batch = None,
     input_format: options.Format = InputFormat.UINT8_NHWC,
     out: options.Out = None,
+    cache: options.Cache = True,
     force: options.Force = False,
     json: options.Json = False,
 ) -> None:

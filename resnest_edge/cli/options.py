@@ -30,6 +30,10 @@ Trust = Annotated[
 SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Leave damaged images out and name them, instead of failing.")
 ]
+Cache = Annotated[
+    bool,
+    typer.Option("--cache/--no-cache", help="Reuse what earlier builds exported and calibrated; see `cache`."),
+]
 What = Annotated[
     str | None,
     typer.Argument(metavar="VARIANT|ONNX|BUNDLE", help="What to build; the embedded demo model if not given."),

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from resnest_edge.backends.base import BuildOptions
+from resnest_edge.cli.console import note
 from resnest_edge.cli.options import triple
 from resnest_edge.cli.typed import typed_command
 from resnest_edge.pipeline.plan import BuildRequest
 from resnest_edge.pipeline.sources import PreprocessingChoice
 from resnest_edge.spec import BatchRange, Form, Precision
+from resnest_edge.stage_cache import StageCache, stages_folder
 
 _SAME = (
     "what",
@@ -58,6 +60,7 @@ def make_request(given: Mapping[str, Any]) -> BuildRequest:
         precisions=tuple(given.get("precision") or (Precision.INT8,)),
         targets=tuple(given.get("target") or ()),
         command=typed_command(),
+        cache=StageCache(stages_folder(), note) if given.get("cache") else None,
         batch=None if batch is None else BatchRange.parse(batch),
         options=BuildOptions(
             compute_capabilities=tuple(given.get("compute_capability") or ()),

@@ -46,6 +46,7 @@ def command(
         typer.Option("--out", metavar="FILE", help="Keep what was measured so far: an interrupted run goes on there."),
     ] = None,
     plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Write a bar chart, SVG.")] = None,
+    cache: options.Cache = True,
     force: options.Force = False,
     json: options.Json = False,
 ) -> None:

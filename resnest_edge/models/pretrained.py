@@ -1,10 +1,9 @@
-"""Pretrained weights: downloaded once, verified each time. Uses nothing but the standard library and platformdirs."""
+"""Pretrained weights: downloaded once, verified each time. Uses nothing but the standard library."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,13 +14,11 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit, urlunsplit
 from urllib.request import HTTPRedirectHandler, OpenerDirector, Request, build_opener
 
-from platformdirs import user_cache_dir
-
 from resnest_edge.errors import CheckpointError, OutputError, UnavailableError, UsageError
 from resnest_edge.files import partial_file, sha256_file, write_atomically
 from resnest_edge.models.variants import Download, Variant
+from resnest_edge.stage_cache import CACHE_VARIABLE, cache_root
 
-CACHE_VARIABLE = "RESNEST_EDGE_CACHE"
 _CHUNK = 1 << 18
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -31,7 +28,7 @@ Progress = Callable[[int, "int | None"], None]
 
 def cache_folder() -> Path:
     """Where pretrained weights are kept: ``$RESNEST_EDGE_CACHE/weights``, else the user's cache folder."""
-    return Path(os.environ.get(CACHE_VARIABLE) or user_cache_dir("resnest-edge")) / "weights"
+    return cache_root() / "weights"
 
 
 def fetch(

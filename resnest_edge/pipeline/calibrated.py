@@ -12,6 +12,9 @@ from resnest_edge.calibration.scales import Scales
 from resnest_edge.calibration.signs import calibration_signs, domain_signs
 from resnest_edge.errors import UsageError
 from resnest_edge.graph.model import INPUT, weighted_nodes
+from resnest_edge.images import ImageSet
+from resnest_edge.pipeline import reuse
+from resnest_edge.pipeline.effort import release_memory
 from resnest_edge.pipeline.learning import Learning, learn
 from resnest_edge.pipeline.pictures import Pictures, spread
 from resnest_edge.pipeline.plan import ANY_BATCH, BuildRequest
@@ -41,10 +44,11 @@ def open_network(request: BuildRequest, source: Source, progress: Progress) -> N
             hint=f"Use --batch {only}, or export the model with a dynamic batch.",
         )
     progress("export", 0, None)
-    core = source.make_core(request.form)
+    core = reuse.core_graph(request, source)
     known = None if source.load is None else partial(source.remembered, request.form)
     if request.equalize:
         core, known = equalise(core), None  # whose channels are scaled, and no longer what batch norm remembers
+    release_memory()  # calibration's peak stands on what is held here
     form = request.form if source.is_resnest else None
     return Network(
         source.name,
@@ -89,9 +93,7 @@ class Calibrated:
         if images is None:
             raise UsageError("there are no images to calibrate on")
         placements = list(dict.fromkeys([*(self.placement(backend) for backend in backends), *varied]))
-        self._statistics, self.skipped = calibrate(
-            self._network, placements, images, skip_bad=self._request.skip_bad, progress=self._progress
-        )
+        self._statistics, self.skipped = self._observe(placements, images, self._progress)
 
     def signs(self) -> list[str]:
         """What is odd about the calibration images, by themselves and beside those that are measured on."""
@@ -107,7 +109,7 @@ class Calibrated:
             return told
         placement, scales = next(iter(self._chosen.items()))
         few = spread(evaluation, _SIGN_IMAGES, one)
-        measured, _ = calibrate(self._network, [placement], few, skip_bad=skip_bad, progress=silent)
+        measured, _ = self._observe([placement], few, silent)
         return [*told, *domain_signs(measured, scales)]
 
     def placement(self, backend: Backend, words: Sequence[str] = ()) -> Placement:
@@ -125,8 +127,19 @@ class Calibrated:
             return self._loaded
         placement = replace(placement, keep_float=frozenset())
         if placement not in self._chosen:
-            self._chosen[placement] = self._choose(placement)
+            images = self._pictures.calibration
+            self._chosen[placement] = reuse.scales(
+                self._request, self._network, placement, self._statistics, images, lambda: self._choose(placement)
+            )
         return self._chosen[placement]
+
+    def _observe(
+        self, placements: list[Placement], images: ImageSet, progress: Progress
+    ) -> tuple[Statistics, tuple[str, ...]]:
+        def make() -> tuple[Statistics, tuple[str, ...]]:
+            return calibrate(self._network, placements, images, skip_bad=self._request.skip_bad, progress=progress)
+
+        return reuse.statistics(self._request, self._network, placements, images, make)
 
     def _choose(self, placement: Placement) -> Scales:
         if self._statistics is None:

@@ -15,6 +15,7 @@ from resnest_edge.pipeline.pictures import Pictures, choose_pictures
 from resnest_edge.pipeline.runtimes import backend_for, default_target
 from resnest_edge.pipeline.sources import PreprocessingChoice, Source
 from resnest_edge.spec import BatchRange, Form, InputFormat, Precision, Target
+from resnest_edge.stage_cache import StageCache
 
 ANY_BATCH = BatchRange(1, 1, 64)
 """Batch sizes that an engine takes unless a build says otherwise."""
@@ -51,6 +52,7 @@ class BuildRequest:
     force: bool = False
     command: str | None = None
     options: BuildOptions = field(default_factory=BuildOptions)
+    cache: StageCache | None = None
 
     def __post_init__(self) -> None:
         if self.weight_bits not in (None, 7, 8):

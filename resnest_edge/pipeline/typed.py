@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from resnest_edge import environment
 from resnest_edge.backends.onnxruntime import GraphRunner
 from resnest_edge.calibration.collect import Statistics, collect
 from resnest_edge.calibration.scales import Scales
@@ -19,6 +20,7 @@ from resnest_edge.graph.folding import NORMALISED, fold_interface
 from resnest_edge.graph.model import INPUT, digest, to_bytes, weighted_nodes
 from resnest_edge.graph.shapes import with_shape
 from resnest_edge.images import ImageSet, iter_batches, normalise
+from resnest_edge.pipeline.effort import Effort, plan_effort, run_ahead
 from resnest_edge.pipeline.pictures import spread
 from resnest_edge.pipeline.progress import Progress
 from resnest_edge.quantize.bias import BiasErrors, error_graph, shift_biases
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from resnest_edge.models.normalisation import Remembered
 
 _CORRECTION_IMAGES = 64
-_PIXELS_PER_BATCH = 3 * 224 * 224  # every observed tensor of a batch is in memory at once: about 1 GiB here
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,8 @@ def calibrate(
     # Always asked for the same tensors, ONNX Runtime always fuses the same way: the ranges of a tensor are the same to
     # the last bit whatever else is built beside it.
     asked = list(dict.fromkeys([*activation_tensors(network.core, WIDEST), *tensors]))
-    runner = _observing_runner(network, asked)
+    effort = _effort(network, len(images))
+    runner = _observing_runner(network, asked, effort.threads)
     wanted = [asked.index(name) for name in tensors]
 
     def run(images: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
@@ -145,9 +147,11 @@ def calibrate(
     skipped: list[str] = []
     statistics = collect(
         run,
-        _calibration_batches(network, images, skip_bad, skipped, progress),
+        _calibration_batches(network, images, effort.batch, skip_bad, skipped),
         graph_digest=digest(network.core),
         tensors=tensors,
+        workers=effort.workers,
+        on_counted=lambda done: progress("calibrate", done, len(images)),
     )
     return statistics, tuple(skipped)
 
@@ -173,10 +177,12 @@ def correct_biases(
     if not layers:
         return scales
     outputs = [value.name or "" for value in model.graph.outputs]
-    runner = GraphRunner(to_bytes(model), outputs, qdq_as_written=True)
+    effort = _effort(network, _CORRECTION_IMAGES)
+    runner = GraphRunner(to_bytes(model), outputs, qdq_as_written=True, threads=effort.threads)
     errors = BiasErrors(layers)
-    for batch, seen, total in few_batches(network, images, _CORRECTION_IMAGES, skip_bad=skip_bad):
-        errors.update(runner(batch))
+    given = few_batches(network, images, _CORRECTION_IMAGES, skip_bad=skip_bad)
+    for found, seen, total in run_ahead(lambda one: (runner(one[0]), *one[1:]), given, effort.workers):
+        errors.update(found)
         progress("correct biases", seen, total)
     return replace(scales, corrections=errors.corrections(), weight_bits=placement.weight_bits)
 
@@ -190,7 +196,7 @@ def few_batches(
         (n, 3, H, W) normalised float32; images so far, this batch's included; images in all.
     """
     few = spread(images, count, network.only_batch or 1)
-    size = network.only_batch or max(1, _PIXELS_PER_BATCH // network.preprocessing.image_size**2)
+    size = _effort(network, len(few)).batch
     seen = 0
     for batch in iter_batches(few, network.preprocessing, size, skip_bad=skip_bad):
         if len(batch.images) == size or network.only_batch is None:
@@ -198,22 +204,25 @@ def few_batches(
             yield normalise(batch.images.astype(np.uint8, copy=False), network.preprocessing), seen, len(few)
 
 
-def _observing_runner(network: Network, tensors: Sequence[str]) -> GraphRunner:
+def _effort(network: Network, images: int) -> Effort:
+    """Always that of the widest placement, so that batches do not depend on what is built beside."""
+    tensors, cores = activation_tensors(network.core, WIDEST), environment.usable_cores()
+    return plan_effort(network.core, tensors, only_batch=network.only_batch, images=images, cores=cores)
+
+
+def _observing_runner(network: Network, tensors: Sequence[str], threads: int) -> GraphRunner:
     """The FP32 graph with uint8 input, giving every tensor that is to be observed."""
     model = fold_interface(network.core, network.preprocessing)
     values = {value.name: value for node in model.graph for value in node.outputs}
     names = [NORMALISED if name == INPUT else name for name in tensors]
     model.graph.outputs.clear()
     model.graph.outputs.extend(values[name] for name in names)
-    return GraphRunner(to_bytes(model), names)
+    return GraphRunner(to_bytes(model), names, threads=threads)
 
 
 def _calibration_batches(
-    network: Network, images: ImageSet, skip_bad: bool, skipped: list[str], progress: Progress
+    network: Network, images: ImageSet, size: int, skip_bad: bool, skipped: list[str]
 ) -> Iterator[tuple[npt.NDArray[Any], list[str]]]:
-    side = network.preprocessing.image_size
-    size = network.only_batch or max(1, min(len(images), _PIXELS_PER_BATCH // (side * side)))
-    done = 0
     for batch in iter_batches(images, network.preprocessing, size, skip_bad=skip_bad):
         skipped.extend(batch.skipped)
         if len(batch.images) < size and network.only_batch is not None:
@@ -222,5 +231,3 @@ def _calibration_batches(
                 hint=f"Use a multiple of {size} with --calib-images, or export the model with a dynamic batch.",
             )
         yield batch.images, [images.digest(int(index)) for index in batch.indices]
-        done += len(batch.images)
-        progress("calibrate", done, len(images))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+import time
 from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from resnest_edge.calibration.collect import collect
+from resnest_edge.calibration.collect import Statistics, collect
 from resnest_edge.calibration.ranges import METHODS
 from resnest_edge.errors import GraphError, ImageError, UsageError
 from resnest_edge.spec import QdqStyle
@@ -31,17 +35,17 @@ def batches(count: int, size: int = 2) -> list[Batch]:
 
 
 def test_every_batch_is_seen_once() -> None:
-    given = batches(5)
+    sent = batches(5)
     seen: list[Array] = []
 
     def run(images: Array) -> list[Array]:
         seen.append(images)
         return runner(images)
 
-    statistics = collect(run, iter(given), graph_digest="g", tensors=["a", "b"])
+    statistics = collect(run, iter(sent), graph_digest="g", tensors=["a", "b"])
     assert len(seen) == 5
     assert statistics.images == 10
-    everything = np.concatenate([images for images, _ in given])
+    everything = np.concatenate([images for images, _ in sent])
     assert statistics.observers["a"].counts.sum() == statistics.observers["b"].counts.sum() == everything.size
     scales = statistics.scales("max", QdqStyle.CPU)
     assert (scales.ranges["a"].low, scales.ranges["a"].high) == (everything.min(), everything.max())
@@ -49,33 +53,97 @@ def test_every_batch_is_seen_once() -> None:
 
 
 def test_distinct_batches_give_distinct_statistics() -> None:
-    given = batches(4)
-    alone = [collect(runner, [batch], graph_digest="g", tensors=["a", "b"]).observers["a"].maximum for batch in given]
+    sent = batches(4)
+    alone = [collect(runner, [batch], graph_digest="g", tensors=["a", "b"]).observers["a"].maximum for batch in sent]
     assert len(set(alone)) == 4
-    assert collect(runner, given, graph_digest="g", tensors=["a", "b"]).observers["a"].maximum == max(alone)
+    assert collect(runner, sent, graph_digest="g", tensors=["a", "b"]).observers["a"].maximum == max(alone)
 
 
-def test_batches_are_taken_one_at_a_time() -> None:
-    """Memory does not grow with the images: nothing is pulled before the last batch was run."""
-    events: list[str] = []
+@pytest.mark.parametrize("workers", [1, 3])
+def test_no_more_batches_are_taken_than_are_at_work_and_one(workers: int) -> None:
+    """Memory does not grow with the images: each batch but the waiting one is released by a worker first."""
+    taken, done, most = 0, 0, 0
+    gate, lock = threading.Barrier(workers), threading.Lock()
 
     def stream() -> Iterator[Batch]:
-        for batch in batches(3):
-            events.append("pull")
+        nonlocal taken, most
+        for batch in batches(6):
+            taken += 1
+            with lock:
+                most = max(most, taken - done)
             yield batch
 
     def run(images: Array) -> list[Array]:
-        events.append("run")
+        nonlocal done
+        gate.wait(30)  # all workers are at work at once
+        with lock:
+            done += 1
         return runner(images)
 
-    collect(run, stream(), graph_digest="g", tensors=["a", "b"])
-    assert events == ["pull", "run"] * 3
+    collect(run, stream(), graph_digest="g", tensors=["a", "b"], workers=workers)
+    assert workers <= most <= 2 * workers + 2
+    assert done == taken == 6
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=12), st.integers(1, 4), st.integers(0, 99))
+def test_workers_and_their_timing_change_no_bit(sizes: list[int], workers: int, seed: int) -> None:
+    """The oracle: one observer a tensor that sees one batch after the other."""
+    generator = np.random.default_rng(seed)
+    images = [(generator.standard_normal((size, 5)) * 2.0 ** generator.integers(-9, 9)) for size in sizes]
+    sent = [(batch.astype(np.float32), [f"{k}-{i}" for i in range(len(batch))]) for k, batch in enumerate(images)]
+    delays = dict(zip((id(batch) for batch, _ in sent), generator.random(len(sent)) / 1000, strict=True))
+
+    def run(batch: Array) -> list[Array]:
+        time.sleep(delays[id(batch)])
+        return runner(batch)
+
+    counted: list[int] = []
+    found = collect(run, sent, graph_digest="g", tensors=["a", "b"], workers=workers, on_counted=counted.append)
+    expected = Statistics("g", ["a", "b"])
+    for batch, digests in sent:
+        expected.update(runner(batch), digests)
+    assert counted == np.cumsum(sizes).tolist()
+    for name in ("a", "b"):
+        np.testing.assert_array_equal(found.observers[name].counts, expected.observers[name].counts)
+    for method in METHODS:
+        assert found.scales(method, QdqStyle.CPU) == expected.scales(method, QdqStyle.CPU)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_of_several_errors_the_first_batch_s_is_raised(workers: int) -> None:
+    """As if there were no threads: also where a later batch fails first, or a later picture cannot be read."""
+
+    def stream() -> Iterator[Batch]:
+        yield np.ones((1, 1), np.float32), ["0"]
+        yield np.full((1, 1), np.nan, np.float32), ["1"]
+        yield np.full((1, 1), np.inf, np.float32), ["2"]
+        raise ImageError("damaged", where="late.jpg")
+
+    def run(batch: Array) -> list[Array]:
+        if np.isnan(batch).any():
+            time.sleep(0.05)
+            raise GraphError("the first")
+        if np.isinf(batch).any():
+            raise GraphError("the second")
+        return runner(batch)
+
+    with pytest.raises(GraphError, match="the first"):
+        collect(run, stream(), graph_digest="g", tensors=["a", "b"], workers=workers)
+
+
+def test_no_thread_is_left_behind() -> None:
+    def run(batch: Array) -> list[Array]:
+        raise GraphError("broken")
+
+    with pytest.raises(GraphError, match="broken"):
+        collect(run, batches(4), graph_digest="g", tensors=["a", "b"], workers=3)
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("observe")] == []
 
 
 def test_scales_say_what_they_come_from() -> None:
-    given = batches(2)
-    scales = collect(runner, given, graph_digest="digest", tensors=["a", "b"]).scales("mse", QdqStyle.PORTABLE)
-    digests = "".join(digest for _, names in given for digest in names)
+    sent = batches(2)
+    scales = collect(runner, sent, graph_digest="digest", tensors=["a", "b"]).scales("mse", QdqStyle.PORTABLE)
+    digests = "".join(digest for _, names in sent for digest in names)
     assert scales.images_digest == hashlib.sha256(digests.encode()).hexdigest()
     assert (scales.graph_digest, scales.images, scales.method) == ("digest", 4, "mse")
     assert scales.style is QdqStyle.PORTABLE

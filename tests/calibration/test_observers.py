@@ -77,6 +77,25 @@ def test_how_the_data_is_cut_does_not_matter(values: Array, parts: int) -> None:
     assert whole.width == pieces.width
 
 
+@given(st.lists(arrays, max_size=3), st.lists(arrays, max_size=3))
+def test_merging_is_seeing_the_other_s_batches_too(mine: list[Array], others: list[Array]) -> None:
+    whole, merged, other = observe(*mine, *others), observe(*mine), observe(*others)
+    before = other.counts.copy()
+    merged.merge(other)
+    np.testing.assert_array_equal(merged.counts, whole.counts)
+    assert (merged.minimum, merged.maximum, merged.exponent) == (whole.minimum, whole.maximum, whole.exponent)
+    np.testing.assert_array_equal(other.counts, before)
+
+
+def test_values_beyond_one_chunk_are_counted_once_whatever_grows_the_range() -> None:
+    """Counted a chunk at a time, of odd length, each wider than the one before."""
+    generator = np.random.default_rng(0)
+    values = np.concatenate([generator.standard_normal(99_991) * 4.0**k for k in range(-3, 3)]).astype(np.float32)
+    values[::3] = np.maximum(values[::3], 0)
+    observer = observe(values)
+    np.testing.assert_array_equal(observer.counts, oracle(values.astype(np.float64), observer.width))
+
+
 @pytest.mark.parametrize("magnitude", [2.0**k for k in range(-20, 21, 5)])
 def test_growing_the_range_is_exact(magnitude: float) -> None:
     """The same small values, seen before and after the value that widens the range."""

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from resnest_edge.bundle import open_bundle, write_bundle
 from resnest_edge.errors import ResnestEdgeError
-from resnest_edge.files import new_folder
+from resnest_edge.files import new_folder, write_atomically
+from resnest_edge.stage_cache import StageCache, Step
 from tests.support.bundles import LABELS, MANIFEST
 
 STEPS = frozenset(
@@ -119,11 +120,49 @@ def race(folder: Path, *, force: bool, rounds: int = 40) -> dict[str, object]:
     return {"codes": codes, "wrong": wrong}
 
 
+def cache_killed_everywhere(folder: Path) -> dict[str, object]:
+    """Kill what keeps a stage, and makes room for it, at its first step, its second …; what later builds find."""
+    wrong, step = [], 0
+    while True:
+        step += 1
+        for old in ("a", "b", "c", "d"):
+            keep(folder, old, old)
+
+        def work(step: int = step) -> None:
+            kill_at(step)
+            keep(folder, "new", "new")
+
+        code = ended(forked(work))
+        if code not in (0, -signal.SIGKILL):
+            wrong.append(f"step {step}: ended with {code}")
+        told: list[str] = []
+        found = [keep(folder, key, key, told.append) for key in ("a", "b", "c", "d", "new", "another")]
+        if found != ["a", "b", "c", "d", "new", "another"] or any("damaged" in text for text in told):
+            wrong.append(f"step {step}: {found}, {told}")
+        left = [entry.name for entry in folder.iterdir() if entry.name.startswith(".")]
+        wrong.extend(f"step {step}: {name} is left" for name in left)
+        if code == 0:
+            return {"steps": step, "wrong": wrong}
+        StageCache(folder).clear()
+
+
+def keep(folder: Path, key: str, text: str, tell: Callable[[str], None] = lambda _: None) -> str:
+    """What the cache gives for ``key``; ``text`` where it has nothing. Four entries fit."""
+    return StageCache(folder, tell, limit_bytes=1000).fetch(
+        Step("stage", key, {"key": key}),
+        lambda: text,
+        lambda value, place: write_atomically(place / "text", value.encode()),
+        lambda place: (place / "text").read_text(),
+    )
+
+
 def main() -> None:
-    """``python -m tests.reliability.forks killed|replaced|race|forced FOLDER``."""
+    """``python -m tests.reliability.forks killed|replaced|race|forced|cache FOLDER``."""
     what, folder = sys.argv[1], Path(sys.argv[2])
     if what in ("killed", "replaced"):
         found = killed_everywhere(folder, old=what == "replaced")
+    elif what == "cache":
+        found = cache_killed_everywhere(folder)
     else:
         found = race(folder, force=what == "forced")
     print(json.dumps(found))

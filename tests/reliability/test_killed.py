@@ -46,6 +46,12 @@ def test_two_builds_that_may_replace_each_other_leave_one_whole(tmp_path: Path) 
     assert found["codes"] == [[0, 0]] * 40
 
 
+def test_a_cache_s_writer_killed_at_any_step_never_gives_a_wrong_value(tmp_path: Path) -> None:
+    found = forks("cache", tmp_path / "stages")
+    assert found["wrong"] == []
+    assert found["steps"] > 20
+
+
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
