@@ -55,6 +55,7 @@ def command(
     std: options.Std = None,
     color: options.Color = None,
     form: options.FormChoice = None,
+    cache: options.Cache = True,
     force: Annotated[
         bool, typer.Option("--force", help="Measure again, and replace what was measured before.")
     ] = False,

@@ -34,7 +34,7 @@ _ELSEWHERE = frozenset(
     (
         *("what", "weights", "num_classes", "choice", "precisions", "targets", "batch", "input_format"),
         *("images", "eval_images", "calib_images", "seed", "scales"),
-        *("trust", "out", "force", "command", "options", "cache"),
+        *("trust", "tuned", "out", "force", "command", "options", "cache"),
     )
 )
 

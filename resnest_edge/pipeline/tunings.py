@@ -17,13 +17,13 @@ from typing import Any
 from resnest_edge import environment
 from resnest_edge.errors import InputError, ResnestEdgeError
 from resnest_edge.files import read_regular, write_atomically
-from resnest_edge.models.pretrained import cache_folder
 from resnest_edge.pipeline.choice import Choice
 from resnest_edge.pipeline.networks import CUSTOM_NAME
 from resnest_edge.pipeline.sources import Source
 from resnest_edge.quantize.alternatives import words
 from resnest_edge.report.plain import from_plain
 from resnest_edge.spec import Form, Precision, Target
+from resnest_edge.stage_cache import cache_root
 
 SCHEMA = 1
 SHIPPED = Path(__file__).with_name("tuned_defaults.json")
@@ -195,7 +195,7 @@ def describe_device(target: Target) -> Device:
 
 def record_path(key: Key) -> Path:
     """Where a record is kept: ``tuning/`` in the cache folder, ``$RESNEST_EDGE_CACHE`` or the user's."""
-    return cache_folder().with_name("tuning") / key.file_name
+    return cache_root() / "tuning" / key.file_name
 
 
 def save_record(record: Record) -> Path:
