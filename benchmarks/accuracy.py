@@ -95,7 +95,11 @@ def main() -> None:
         limits = Limits(60 * given.minutes, 1024 * given.memory_gib)
         shares = _shares(given.jobs)
         with ThreadPoolExecutor(given.jobs, initializer=_take_cores, initargs=(shares,)) as pool:
-            run = partial(RUNNERS[given.run], network, images=images)
+            run_graph = RUNNERS[given.run]
+
+            def run(graph: bytes) -> Accuracy:
+                return run_graph(network, graph, images)
+
             kept = folder / f"reference.{given.run}.npz"
             reference = pool.submit(_answers, kept, partial(run, to_bytes(network.core))).result()
             work = partial(_measured, folder, given, limits, network, run)
@@ -208,9 +212,10 @@ def _answers(kept: Path, run: Callable[[], Accuracy]) -> Accuracy:
     if not kept.exists():
         found = run()
         with partial_file(kept) as file:
-            np.savez(file, logits=found.logits, indices=found.indices, labels=found.labels)
+            labels = np.zeros(0, np.int64) if found.labels is None else found.labels
+            np.savez(file, logits=found.logits, indices=found.indices, labels=labels)
     with np.load(kept, allow_pickle=False) as stored:
-        return Accuracy(stored["logits"], stored["labels"], stored["indices"])
+        return Accuracy(stored["logits"], stored["labels"] if stored["labels"].size else None, stored["indices"])
 
 
 def described(graph: bytes) -> dict[str, Any]:

@@ -38,6 +38,7 @@ def export(
     bundles = [
         export_bundle(*prepared.write(job), target=job.backend.target, out=job.out, force=request.force) for job in jobs
     ]
-    for sign in prepared.signs() if warn is not None else ():
-        warn(sign)
+    if warn is not None:
+        for sign in prepared.signs():
+            warn(sign)
     return bundles

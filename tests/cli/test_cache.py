@@ -17,10 +17,13 @@ def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def keep(about: str) -> None:
+    def write(text: str, folder: Path) -> None:
+        (folder / "text").write_text(text)
+
     StageCache(stages_folder()).fetch(
         Step("stage", about, {"about": about}),
         lambda: "text",
-        lambda text, folder: (folder / "text").write_text(text) and None,
+        write,
         lambda folder: (folder / "text").read_text(),
     )
 

@@ -27,8 +27,8 @@ KINDS: dict[str, tuple[dict[str, int], Form]] = {
 IMAGES = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 
 
-def tiny(**blocks: int) -> ResNeSt:
-    config = ResNeStConfig((1, 1, 1, 1), stem_width=8, planes=(16, 16, 16, 16), **blocks)
+def tiny(radix: int, cardinality: int = 1) -> ResNeSt:
+    config = ResNeStConfig((1, 1, 1, 1), stem_width=8, planes=(16, 16, 16, 16), radix=radix, cardinality=cardinality)
     return randomise(ResNeSt(config, 5)).eval()
 
 
@@ -70,7 +70,7 @@ def test_they_are_the_moments_on_the_images_of_the_training(kind: str) -> None:
     remembered, seen = remember(network, form).layers, observed(to_inference_form(network, form), IMAGES)
     assert set(remembered) == {name for name in seen if "fc2" not in name}, "every layer behind a batch norm"
     for name, (mean, deviation) in remembered.items():
-        scale = seen[name][1].max()
+        scale = float(seen[name][1].max())
         torch.testing.assert_close(torch.from_numpy(mean), seen[name][0], atol=1e-4 * scale, rtol=0, msg=name)
         torch.testing.assert_close(torch.from_numpy(deviation), seen[name][1], atol=1e-3 * scale, rtol=0, msg=name)
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
