@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from resnest_edge import environment, stage_cache
 from resnest_edge.errors import ScalesError, UsageError
 from resnest_edge.files import new_folder
-from resnest_edge.spec import Form
+from resnest_edge.spec import Precision
 from resnest_edge.stage_cache import StageCache, Step, plain
 
 STEP = Step("stage", "something", {"input": 1})
@@ -196,15 +196,15 @@ def test_a_cache_that_was_never_used_is_empty(tmp_path: Path) -> None:
 
 @dataclass(frozen=True)
 class Settings:
-    form: Form
+    precision: Precision
     names: frozenset[str]
     path: Path | None
 
 
 @given(st.permutations([f"layer{number}" for number in range(8)]))
 def test_equal_values_have_one_plain_form(names: list[str]) -> None:
-    value = plain(Settings(Form.SPLIT, frozenset(names), Path("a")))
-    assert value == {"form": "split", "names": sorted(names), "path": "a"}
+    value = plain(Settings(Precision.INT8, frozenset(names), Path("a")))
+    assert value == {"precision": "int8", "names": sorted(names), "path": "a"}
 
 
 def test_a_value_that_does_not_tell_what_it_is_is_refused() -> None:
