@@ -38,6 +38,7 @@ OWNED: dict[str, set[str]] = {
     "pipeline.calibrate": ONNX,
     "pipeline.learning": ONNX,
     "pipeline.probe": ONNX,
+    "pipeline.training_images": ONNX,
     "pipeline.reuse": ONNX,
     "pipeline.rounding": ONNX,
     "pipeline.sensitivity": ONNX,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from resnest_edge.cli import options
+from resnest_edge.cli import engine_options, options
 from resnest_edge.cli.console import interval, note, number, print_json, print_table, progress_bars, stacked, warn
 from resnest_edge.errors import UsageError
 from resnest_edge.spec import InputFormat, Precision
@@ -50,15 +50,15 @@ def command(
     tuned: options.Tuned = False,
     batch: options.Batch = None,
     input_format: options.Format = InputFormat.UINT8_NHWC,
-    workspace: options.Workspace = None,
-    optimization_level: options.Level = None,
-    compute_capability: options.Capabilities = None,
-    timing_cache: options.TimingCache = None,
-    version_compatible: options.VersionCompatible = False,
-    hardware_compatibility: options.HardwareCompatibility = None,
-    dla_core: options.DlaCore = None,
-    refittable: options.Refittable = False,
-    stripped: options.Stripped = False,
+    workspace: engine_options.Workspace = None,
+    optimization_level: engine_options.Level = None,
+    compute_capability: engine_options.Capabilities = None,
+    timing_cache: engine_options.TimingCache = None,
+    version_compatible: engine_options.VersionCompatible = False,
+    hardware_compatibility: engine_options.HardwareCompatibility = None,
+    dla_core: engine_options.DlaCore = None,
+    refittable: engine_options.Refittable = False,
+    stripped: engine_options.Stripped = False,
     trust: options.Trust = None,
     out: options.Out = None,
     cache: options.Cache = True,
