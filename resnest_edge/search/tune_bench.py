@@ -10,9 +10,9 @@ from resnest_edge.backends.base import Backend
 from resnest_edge.bundle import Bundle
 from resnest_edge.images import ImageSet
 from resnest_edge.measure.accuracy import Accuracy
-from resnest_edge.measure.latency import Plan, Subject, benchmark
+from resnest_edge.measure.latency import Plan
 from resnest_edge.measure.statistics import paired_sqnr_gain
-from resnest_edge.pipeline.benchmark import OPENER
+from resnest_edge.pipeline.benchmark import benchmark_bundles
 from resnest_edge.pipeline.bundles import build_bundle
 from resnest_edge.pipeline.choice import Choice
 from resnest_edge.pipeline.evaluation import evaluate_bundle
@@ -66,10 +66,10 @@ class EngineBench:
 
     def time(self, choices: Sequence[Choice]) -> list[Timing]:
         """Median latency and images per second of each round."""
-        subjects = [Subject(str(choice), self._bundle(choice).path, self._backend.target.value) for choice in choices]
-        told = " against ".join([", ".join(map(str, choices[1:])), str(choices[0])])
-        measured = benchmark(
-            subjects, self._plan, opener=OPENER, on_progress=lambda done, total: self._progress(told, done, total)
+        bundles = [self._bundle(choice) for choice in choices]
+        stage = " against ".join([", ".join(map(str, choices[1:])), str(choices[0])])
+        measured = benchmark_bundles(
+            bundles, self._plan, progress=lambda _, done, total: self._progress(stage, done, total)
         )
         return [Timing(found.latency_ms["p50"], found.rounds_images_per_second) for found in measured.results]
 

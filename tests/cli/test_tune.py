@@ -124,7 +124,7 @@ def test_every_form_and_placement_of_the_demo(cli: CommandLine) -> None:
         (("--precision", "fp16", "--target", "openvino"), 2, "FP16"),
         (("--precision", "fp32", "--max-loss", "1"), 2, "--max-loss is for INT8"),
         (("resnest14d", "--weights", "none", "--max-loss", "1"), 2, "no accuracy to lose"),
-        (("--rounds", "5"), 2, "at least 6"),
+        (("--rounds", "5"), 2, "--rounds 6 or more"),
         (("--form", "split/dense"), 2, "is not known"),
         (("--batch", "0"), 2, "--batch"),
         (("--max-loss", "-1"), 2, "--max-loss"),
