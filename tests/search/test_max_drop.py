@@ -79,6 +79,7 @@ def test_a_network_broken_on_purpose_is_held_by_giving_layers_back(
     assert manifest.calibration is not None and manifest.calibration["max_drop"]["bound"] == 0.5
 
 
+@pytest.mark.slow  # every layer is given back, a trial at a time
 def test_a_bound_that_cannot_hold_ends_with_nothing_written(tmp_path: Path) -> None:
     with pytest.raises(GateError, match=r"cannot be held: with every layer in float it is 0\.00"):
         build(request(tmp_path / "none"), settle=HoldDrop(0.0, confident=True))
