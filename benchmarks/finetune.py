@@ -28,8 +28,9 @@ from resnest_edge.demo.model import demo_preprocessing
 from resnest_edge.images import ImageSet, sample
 from resnest_edge.models.checkpoint import read_checkpoint
 from resnest_edge.pipeline.core import export_core
+from resnest_edge.pipeline.layerwise import Layerwise
 from resnest_edge.pipeline.pictures import open_pictures
-from resnest_edge.pipeline.typed import Network, calibrate, correct_biases
+from resnest_edge.pipeline.typed import Network, calibrate
 from resnest_edge.quantize.placement import Placement
 from resnest_edge.spec import BatchRange, Form, InputFormat, QdqStyle
 from resnest_edge.training.finetune import Quantized, measure, run
@@ -64,7 +65,8 @@ def harmed(name: str, bits: int, images: ImageSet) -> Quantized:
     drawn = sample(images, _CALIBRATION, 0)
     statistics, _ = calibrate(whole, [placement], drawn, skip_bad=False, progress=tell)
     scales: Scales = statistics.scales("mse", placement.style)
-    scales = correct_biases(whole, scales, placement, drawn, skip_bad=False, progress=tell)
+    layerwise = Layerwise(whole, scales, placement, drawn, skip_bad=False, progress=tell)
+    scales = layerwise.learn(round_weights=False, correct_biases=True)
     return Quantized(network, core, scales, placement, preprocessing)
 
 

@@ -12,6 +12,8 @@ from resnest_edge.spec import QdqStyle
 SMALLEST_SCALE = 2.0**-14
 """Scales stay at or above FP16's smallest normal number, so that one scale is exact in every typed graph."""
 
+_CHUNK = 1 << 15  # values: input and output stay in a core's own cache
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -52,3 +54,17 @@ class Grid:
         integers = np.clip(np.rint(values / self.scale) + self.zero_point, self.qmin, self.qmax)
         result: npt.NDArray[np.float64] = self.scale * (integers - self.zero_point)
         return result
+
+    def errors(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """What a round trip adds to each value, in float32 as a runtime computes it."""
+        flat = np.ascontiguousarray(values).reshape(-1)
+        found = np.empty_like(flat)
+        scale, low, high = np.float32(self.scale), self.qmin - self.zero_point, self.qmax - self.zero_point
+        for start in range(0, len(flat), _CHUNK):
+            given, error = flat[start : start + _CHUNK], found[start : start + _CHUNK]
+            np.divide(given, scale, out=error)
+            np.rint(error, out=error)
+            np.clip(error, low, high, out=error)
+            error *= scale
+            error -= given
+        return found.reshape(values.shape)

@@ -18,8 +18,8 @@ from resnest_edge.grid import Grid
 from resnest_edge.images import ImageSet
 from resnest_edge.pipeline.progress import Progress
 from resnest_edge.pipeline.typed import Network, few_batches
-from resnest_edge.quantize.bias import error_graph
 from resnest_edge.quantize.insertion import quantize_graph
+from resnest_edge.quantize.layer_errors import error_graph
 from resnest_edge.quantize.placement import Placement
 from resnest_edge.quantize.points import quantized_uses
 from resnest_edge.spec import Precision, QdqStyle

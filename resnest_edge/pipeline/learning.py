@@ -9,9 +9,9 @@ from resnest_edge.calibration.ranges import AUTO
 from resnest_edge.calibration.scales import Scales
 from resnest_edge.images import ImageSet
 from resnest_edge.pipeline.automatic import choose_ranges
+from resnest_edge.pipeline.layerwise import Layerwise
 from resnest_edge.pipeline.progress import Progress
-from resnest_edge.pipeline.rounding import round_weights
-from resnest_edge.pipeline.typed import Network, correct_biases
+from resnest_edge.pipeline.typed import Network
 from resnest_edge.quantize.placement import Placement
 
 
@@ -48,7 +48,7 @@ def learn(
         network: the FP32 core.
         statistics: of the core's tensors over the calibration images.
         placement: what the target wants quantized; layers kept in float take none of what is learned for them.
-        images: the calibration images; ``auto``, rounding and correction each run a few of them again.
+        images: the calibration images; ``auto``, and rounding with correction, run a few of them again.
         how: the methods.
         skip_bad: leave damaged pictures out; calibration has named them.
         progress: told of each batch.
@@ -61,10 +61,7 @@ def learn(
     else:
         scales = statistics.scales(how.method, placement.style)
     scales = replace(scales, weight_scales=how.weight_scales)
-    if how.round_weights:
-        scales = round_weights(
-            network, scales, placement, images, centred=how.bias_correction, skip_bad=skip_bad, progress=progress
-        )
-    if not how.bias_correction:
+    if not (how.round_weights or how.bias_correction):
         return scales
-    return correct_biases(network, scales, placement, images, skip_bad=skip_bad, progress=progress)
+    layerwise = Layerwise(network, scales, placement, images, skip_bad=skip_bad, progress=progress)
+    return layerwise.learn(round_weights=how.round_weights, correct_biases=how.bias_correction)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,18 +20,16 @@ from resnest_edge.graph.folding import NORMALISED, fold_interface
 from resnest_edge.graph.model import INPUT, digest, to_bytes, weighted_nodes
 from resnest_edge.graph.shapes import with_shape
 from resnest_edge.images import ImageSet, iter_batches, normalise
-from resnest_edge.pipeline.effort import Effort, plan_effort, run_ahead
+from resnest_edge.pipeline.effort import Effort, plan_effort
 from resnest_edge.pipeline.pictures import spread
 from resnest_edge.pipeline.progress import Progress
-from resnest_edge.quantize.bias import BiasErrors, error_graph, shift_biases
+from resnest_edge.quantize.bias import shift_biases
 from resnest_edge.quantize.insertion import activation_tensors, quantize_graph, quantized_layers
 from resnest_edge.quantize.placement import WEIGHTED, WIDEST, Placement
 from resnest_edge.spec import BatchRange, Form, GraphInfo, InputFormat, Precision, Preprocessing
 
 if TYPE_CHECKING:
     from resnest_edge.models.normalisation import Remembered
-
-_CORRECTION_IMAGES = 64
 
 
 @dataclass(frozen=True)
@@ -136,8 +134,8 @@ def calibrate(
     # Always asked for the same tensors, ONNX Runtime always fuses the same way: the ranges of a tensor are the same to
     # the last bit whatever else is built beside it.
     asked = list(dict.fromkeys([*activation_tensors(network.core, WIDEST), *tensors]))
-    effort = _effort(network, len(images))
-    runner = _observing_runner(network, asked, effort.threads)
+    plan = effort(network, len(images))
+    runner = _observing_runner(network, asked, plan.threads)
     wanted = [asked.index(name) for name in tensors]
 
     def run(images: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
@@ -147,44 +145,13 @@ def calibrate(
     skipped: list[str] = []
     statistics = collect(
         run,
-        _calibration_batches(network, images, effort.batch, skip_bad, skipped),
+        _calibration_batches(network, images, plan.batch, skip_bad, skipped),
         graph_digest=digest(network.core),
         tensors=tensors,
-        workers=effort.workers,
+        workers=plan.workers,
         on_counted=lambda done: progress("calibrate", done, len(images)),
     )
     return statistics, tuple(skipped)
-
-
-def correct_biases(
-    network: Network, scales: Scales, placement: Placement, images: ImageSet, *, skip_bad: bool, progress: Progress
-) -> Scales:
-    """Measure on a few of the calibration images what quantization shifts each layer's mean by.
-
-    Args:
-        network: the FP32 core.
-        scales: calibrated ranges, without corrections.
-        placement: what the target wants quantized.
-        images: the calibration images; 64 of them, spread evenly, are used.
-        skip_bad: leave damaged pictures out; calibration has named them.
-        progress: told of each batch.
-
-    Returns:
-        The scales with their corrections.
-    """
-    quantized = quantize_graph(network.core, scales, replace(placement, float_type=Precision.FP32))
-    model, layers = error_graph(network.core, quantized)
-    if not layers:
-        return scales
-    outputs = [value.name or "" for value in model.graph.outputs]
-    effort = _effort(network, _CORRECTION_IMAGES)
-    runner = GraphRunner(to_bytes(model), outputs, qdq_as_written=True, threads=effort.threads)
-    errors = BiasErrors(layers)
-    given = few_batches(network, images, _CORRECTION_IMAGES, skip_bad=skip_bad)
-    for found, seen, total in run_ahead(lambda one: (runner(one[0]), *one[1:]), given, effort.workers):
-        errors.update(found)
-        progress("correct biases", seen, total)
-    return replace(scales, corrections=errors.corrections(), weight_bits=placement.weight_bits)
 
 
 def few_batches(
@@ -196,7 +163,7 @@ def few_batches(
         (n, 3, H, W) normalised float32; images so far, this batch's included; images in all.
     """
     few = spread(images, count, network.only_batch or 1)
-    size = _effort(network, len(few)).batch
+    size = effort(network, len(few)).batch
     seen = 0
     for batch in iter_batches(few, network.preprocessing, size, skip_bad=skip_bad):
         if len(batch.images) == size or network.only_batch is None:
@@ -204,8 +171,8 @@ def few_batches(
             yield normalise(batch.images.astype(np.uint8, copy=False), network.preprocessing), seen, len(few)
 
 
-def _effort(network: Network, images: int) -> Effort:
-    """Always that of the widest placement, so that batches do not depend on what is built beside."""
+def effort(network: Network, images: int) -> Effort:
+    """How to run images. Always that of the widest placement, so that batches do not depend on what is built beside."""
     tensors, cores = activation_tensors(network.core, WIDEST), environment.usable_cores()
     return plan_effort(network.core, tensors, only_batch=network.only_batch, images=images, cores=cores)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ def quantize_graph(core: ir.Model, scales: Scales, placement: Placement) -> ir.M
     weights = {weight.name: weight.const_value for _, weight in quantized_nodes(core.graph, placement)}
     uses = quantized_uses(model.graph, placement)
     for value, readers in uses.items():
-        dequantized = _round_trip(model.graph, value, _grid(scales, value, placement), placement)
+        dequantized = _round_trip(model.graph, value, written_grid(scales, value.name or "", placement), placement)
         for node, index in readers:
             node.replace_input_with(index, dequantized)
     for node, weight in list(quantized_nodes(model.graph, placement)):
@@ -71,23 +72,29 @@ def _is_dequantized(value: ir.Value | None) -> bool:
     return producer is not None and producer.op_type == "DequantizeLinear"
 
 
-def _grid(scales: Scales, value: ir.Value, placement: Placement) -> Grid:
-    seen = scales.ranges.get(value.name or "")
+def written_grid(scales: Scales, tensor: str, placement: Placement) -> Grid:
+    """The grid of one activation tensor, its scale rounded up to the graph's float type.
+
+    Raises:
+        ScalesError: the tensor was not calibrated, or the float type cannot hold its scale.
+    """
+    seen = scales.ranges.get(tensor)
     if seen is None:
-        raise ScalesError(f"tensor {value.name} was not calibrated", hint="Calibrate again for this target.")
-    return Grid.covering(seen.low, seen.high, placement.style)
+        raise ScalesError(f"tensor {tensor} was not calibrated", hint="Calibrate again for this target.")
+    grid = Grid.covering(seen.low, seen.high, placement.style)
+    scale = round_up(np.array([grid.scale]), DTYPES[placement.float_type].numpy())[0]
+    if not np.isfinite(scale):
+        raise ScalesError(
+            f"tensor {tensor} needs a step of {grid.scale:.3g}, beyond {placement.float_type}",
+            hint="Calibrate with another --method, or look at what the layer before it produces.",
+        )
+    return replace(grid, scale=float(scale))
 
 
 def _round_trip(graph: ir.Graph, value: ir.Value, grid: Grid, placement: Placement) -> ir.Value:
     dtype = DTYPES[placement.float_type]
     integers = ir.DataType.UINT8 if grid.unsigned else ir.DataType.INT8
-    scale = round_up(np.array([grid.scale]), dtype.numpy())[0]
-    if not np.isfinite(scale):
-        raise ScalesError(
-            f"tensor {value.name} needs a step of {grid.scale:.3g}, beyond {placement.float_type}",
-            hint="Calibrate with another --method, or look at what the layer before it produces.",
-        )
-    scale_value = add_initializer(graph, f"{value.name}.scale", np.asarray(scale), dtype)
+    scale_value = add_initializer(graph, f"{value.name}.scale", np.asarray(grid.scale), dtype)
     zero_point = add_initializer(graph, f"{value.name}.zero_point", np.asarray(grid.zero_point), integers)
     quantized = add_node(
         graph, "QuantizeLinear", [value, scale_value, zero_point], f"{value.name}.q", integers, value.shape
@@ -111,7 +118,7 @@ def _quantize_weight(
     dtype = DTYPES[placement.float_type]
     array = original.numpy()
     axis = channel_axis(node, array.ndim)
-    integers, scales = _rounded(weight.name or "", array, axis, learned, placement)
+    integers, scales = written_weight(weight.name or "", array, axis, learned, placement)
     stored = add_initializer(graph, f"{weight.name}.q", integers, ir.DataType.INT8)
     scale = add_initializer(graph, f"{weight.name}.scale", scales, dtype)
     zero_point = add_initializer(graph, f"{weight.name}.zero_point", np.zeros(len(scales)), ir.DataType.INT8)
@@ -126,10 +133,21 @@ def _quantize_weight(
         graph.initializers.pop(weight.name or "", None)
 
 
-def _rounded(
+def written_weight(
     name: str, array: npt.NDArray[Any], axis: int, learned: Scales, placement: Placement
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[Any]]:
-    """A weight's integers, its nearest ones or as they were rounded by their effect, and its scales."""
+    """A weight's integers, its nearest ones or as they were rounded by their effect, and its scales.
+
+    Args:
+        name: of the constant in the core graph.
+        array: the FP32 weight.
+        axis: its output-channel axis.
+        learned: its rounding, and how scales are chosen.
+        placement: the width of weights, and the float type.
+
+    Raises:
+        ScalesError: the rounding is for another shape or width.
+    """
     integers, scales = nearest_weight(array, axis, learned, placement)
     deltas = learned.deltas(name)
     if deltas is None:

@@ -68,6 +68,33 @@ class LayerInput:
         patches = np.concatenate(taken).astype(np.float32, copy=False)
         return np.ascontiguousarray(patches.reshape(len(patches), self.groups, -1).swapaxes(0, 1))
 
+    def means(self, values: npt.NDArray[np.float32]) -> _Float32:
+        """The mean of the rows that the weight multiplies, over all positions.
+
+        A convolution's mean output is its weight times this: at each place of the kernel, the mean of what it meets.
+
+        Args:
+            values: the tensor: (N, C, H, W) for a convolution, (N, …, C) for a matrix product.
+
+        Returns:
+            float32 (N, groups, columns of the weight's matrix).
+        """
+        if self.kernel is None:
+            flat: _Float32 = values.reshape(len(values), -1, values.shape[-1]).mean(1)
+            return flat[:, None]
+        count, channels, height, width = values.shape
+        met = self._met(height, width)
+        return (values.reshape(count * channels, height * width) @ met).reshape(count, self.groups, -1)
+
+    def _met(self, height: int, width: int) -> _Float32:
+        """(H·W, kernel rows · kernel columns): 1 / positions where a place of the kernel meets a place of the map."""
+        assert self.kernel is not None
+        top, left, bottom, right = self.pads
+        rows = _meetings(height, top, bottom, self.kernel[0], self.strides[0], self.dilations[0])
+        columns = _meetings(width, left, right, self.kernel[1], self.strides[1], self.dilations[1])
+        met: _Float32 = np.einsum("hr,wc->hwrc", rows, columns)
+        return met.reshape(height * width, -1)
+
     def _windows(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """A view (N, C, H', W', kernel rows, kernel columns)."""
         assert self.kernel is not None
@@ -103,8 +130,7 @@ class RoundedWeight:
 
     def matrix(self, values: npt.NDArray[_Number]) -> npt.NDArray[_Number]:
         """An array of the weight's shape as (groups, outputs per group, columns)."""
-        outputs_first = np.moveaxis(values, self.axis, 0)
-        return outputs_first.reshape(self.inputs[0].groups, len(outputs_first) // self.inputs[0].groups, -1)
+        return as_matrix(values, self.axis, self.inputs[0].groups)
 
     def unmatrix(self, matrix: npt.NDArray[_Number]) -> npt.NDArray[_Number]:
         """What :meth:`matrix` made, in the weight's own shape."""
@@ -112,11 +138,58 @@ class RoundedWeight:
         return np.ascontiguousarray(np.moveaxis(matrix.reshape(moved), 0, self.axis))
 
 
+@dataclass(frozen=True)
+class CorrectedLayer:
+    """A layer whose bias can take out the mean error of its output.
+
+    Attributes:
+        name: of the node.
+        weight: name of the constant it reads.
+        axis: the weight's output-channel axis.
+        input: how it reads its input.
+    """
+
+    name: str
+    weight: str
+    axis: int
+    input: LayerInput
+
+
+def as_matrix(values: npt.NDArray[_Number], axis: int, groups: int) -> npt.NDArray[_Number]:
+    """A weight as (groups, outputs per group, columns).
+
+    Args:
+        values: the weight.
+        axis: its output-channel axis.
+        groups: of the layer; 1 for a matrix product.
+    """
+    outputs_first = np.moveaxis(values, axis, 0)
+    return outputs_first.reshape(groups, len(outputs_first) // groups, -1)
+
+
+def corrected_layers(core: ir.Model, placement: Placement) -> list[CorrectedLayer]:
+    """The layers of a placement whose bias can be corrected, in graph order.
+
+    They are the two-dimensional convolutions whose padding is known and the ``Gemm`` with α = β = 1 and an input as it
+    is, each with a bias that is a constant or absent.
+    """
+    found = []
+    for node, weight in quantized_nodes(core.graph, placement):
+        read = _layer_input(node, _shape(weight))
+        bias = node.inputs[2] if len(node.inputs) > 2 else None
+        constant = bias is None or bias.const_value is not None
+        if read is not None and constant and node.op_type in ("Conv", "Gemm") and _attribute(node, "beta", 1.0) == 1.0:
+            axis = channel_axis(node, len(_shape(weight)))
+            found.append(CorrectedLayer(node.name or "", weight.name or "", axis, read))
+    return found
+
+
 def rounded_weights(core: ir.Model, placement: Placement) -> list[RoundedWeight]:
     """The weights of a placement that can be rounded by their effect, in graph order.
 
-    Left out, and so rounded to nearest, are weights of which a reader is no two-dimensional convolution with explicit
-    padding and no plain product of a matrix (``Gemm`` with α ≠ 1 or transposed input; ``MatMul`` with stacked weights).
+    Left out, and so rounded to nearest, are weights of which a reader is no two-dimensional convolution whose padding
+    is known and no plain product of a matrix (``Gemm`` with α ≠ 1 or transposed input; ``MatMul`` with stacked
+    weights).
     """
     readers: dict[str, list[tuple[ir.Node, ir.Value]]] = {}
     for node, weight in quantized_nodes(core.graph, placement):
@@ -141,19 +214,46 @@ def channel_axis(node: ir.Node, rank: int) -> int:
 def _layer_input(node: ir.Node, shape: Sequence[int]) -> LayerInput | None:
     tensor = node.inputs[0].name or "" if node.inputs[0] is not None else ""
     if node.op_type == "Conv":
-        if len(shape) != 4 or _attribute(node, "auto_pad", "NOTSET") != "NOTSET":
+        if len(shape) != 4:
             return None
-        rows, columns = shape[2:]
-        return LayerInput(
-            tensor,
-            (rows, columns),
-            tuple(_attribute(node, "strides", (1, 1))),
-            tuple(_attribute(node, "dilations", (1, 1))),
-            tuple(_attribute(node, "pads", (0, 0, 0, 0))),
-            _attribute(node, "group", 1),
-        )
+        kernel, groups = (shape[2], shape[3]), _attribute(node, "group", 1)
+        strides, dilations = (tuple(_attribute(node, name, (1, 1))) for name in ("strides", "dilations"))
+        pads = _pads(node, kernel, strides, dilations)
+        return None if pads is None else LayerInput(tensor, kernel, strides, dilations, pads, groups)
     plain = node.op_type == "MatMul" or (_attribute(node, "transA", 0) == 0 and _attribute(node, "alpha", 1.0) == 1.0)
     return LayerInput(tensor) if plain and len(shape) == 2 else None
+
+
+def _pads(
+    node: ir.Node, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
+) -> tuple[int, int, int, int] | None:
+    """Top, left, bottom, right; None where they are as the input's size will want them, and it is not known."""
+    automatic = _attribute(node, "auto_pad", "NOTSET")
+    if automatic in ("NOTSET", "VALID"):
+        top, left, bottom, right = _attribute(node, "pads", (0, 0, 0, 0)) if automatic == "NOTSET" else (0, 0, 0, 0)
+        return top, left, bottom, right
+    shape = None if node.inputs[0] is None else node.inputs[0].shape
+    before, behind = [], []
+    for axis in (0, 1):
+        size = None if shape is None else shape[2 + axis]
+        if not isinstance(size, int):
+            return None
+        covered = (-(-size // strides[axis]) - 1) * strides[axis] + (kernel[axis] - 1) * dilations[axis] + 1
+        total = max(covered - size, 0)
+        smaller, larger = total // 2, total - total // 2
+        before.append(smaller if automatic == "SAME_UPPER" else larger)
+        behind.append(larger if automatic == "SAME_UPPER" else smaller)
+    return before[0], before[1], behind[0], behind[1]
+
+
+def _meetings(size: int, before: int, behind: int, kernel: int, stride: int, dilation: int) -> _Float32:
+    """(size, kernel): along one axis, 1 / positions where a place of the kernel meets a place of the map."""
+    positions = (size + before + behind - dilation * (kernel - 1) - 1) // stride + 1
+    met = np.zeros((size, kernel), np.float32)
+    for place in range(kernel):
+        at = np.arange(positions) * stride + place * dilation - before
+        met[at[(at >= 0) & (at < size)], place] = 1.0 / positions
+    return met
 
 
 def _shape(weight: ir.Value) -> tuple[int, ...]:

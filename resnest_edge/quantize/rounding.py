@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 _DAMPING = 0.01
 _BLOCK = 128  # columns whose feedback waits for one matrix product
+_ROWS = 512  # of inputs that wait for one matrix product, whose result is as large however few they are
 _FARTHEST = 100  # steps from the nearest integer: far beyond what is seen, and within int8
 WIDEST = 4608
 """Columns (512 channels under a 3×3 kernel) beyond which the covariance is kept in diagonal blocks of this size."""
@@ -44,12 +45,13 @@ class Moments:
         self._products: list[_Float32] = [
             np.zeros((groups, block.stop - block.start, block.stop - block.start), np.float32) for block in self.blocks
         ]
+        self._waiting: list[_Float32] = []
 
     @staticmethod
     def size(groups: int, columns: int) -> int:
-        """Bytes that such an instance holds."""
+        """Bytes that such an instance holds, but for rows of a single update that are more than usual."""
         whole, rest = divmod(columns, WIDEST)
-        return 4 * groups * (whole * WIDEST**2 + rest**2)
+        return 4 * groups * (whole * WIDEST**2 + rest**2 + _ROWS * columns)
 
     def update(self, rows: _Float32) -> None:
         """Count rows of inputs, (groups, rows, columns)."""
@@ -58,8 +60,17 @@ class Moments:
         shifted = rows - self._origin
         self.count += rows.shape[1]
         self._sums += shifted.sum(1, dtype=np.float64)
+        self._waiting.append(shifted)
+        if sum(waiting.shape[1] for waiting in self._waiting) >= _ROWS:
+            self._multiply()
+
+    def _multiply(self) -> None:
+        if not self._waiting:
+            return
+        rows = np.concatenate(self._waiting, axis=1)
+        self._waiting.clear()
         for index, block in enumerate(self.blocks):
-            part = shifted[:, :, block]
+            part = rows[:, :, block]
             self._products[index] += part.swapaxes(1, 2) @ part
 
     def covariance(self, index: int, *, centred: bool) -> _Float:
@@ -70,6 +81,7 @@ class Moments:
             centred: take the mean out: it costs nothing where bias correction follows.
         """
         assert self._origin is not None
+        self._multiply()
         mean = self._sums[:, self.blocks[index]] / self.count
         found: _Float = self._products[index] / np.float64(self.count)
         found -= mean[:, :, None] * mean[:, None, :]

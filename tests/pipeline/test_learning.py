@@ -20,14 +20,14 @@ from resnest_edge.errors import ScalesError, UsageError
 from resnest_edge.graph.model import digest, to_bytes
 from resnest_edge.grid import Grid
 from resnest_edge.images import ImageSet, Subset
-from resnest_edge.pipeline import automatic, rounding
+from resnest_edge.pipeline import automatic, layerwise
 from resnest_edge.pipeline.automatic import choose_ranges
 from resnest_edge.pipeline.learning import Learning, learn
 from resnest_edge.pipeline.plan import BuildRequest
 from resnest_edge.pipeline.progress import silent
 from resnest_edge.pipeline.typed import Network, calibrate, few_batches, write_typed
-from resnest_edge.quantize.bias import error_graph
 from resnest_edge.quantize.insertion import quantize_graph
+from resnest_edge.quantize.layer_errors import error_graph
 from resnest_edge.quantize.placement import ELEMENTWISE, Placement
 from resnest_edge.spec import BatchRange, Form, InputFormat, Precision, Preprocessing, QdqStyle, ResizeMode
 from tests.support.onnx_run import run_ort
@@ -107,7 +107,7 @@ def test_the_same_images_give_the_same_bits_and_parts_change_none(monkeypatch: p
     how = Learning(AUTO, round_weights=True, weight_scales="mse")
     first = learned("radix 4", PLACEMENTS["portable"], how)
     assert learned("radix 4", PLACEMENTS["portable"], how) == first
-    monkeypatch.setattr(rounding, "_BUDGET", 1)  # a pass for each layer's inputs
+    monkeypatch.setattr(layerwise, "_BUDGET", 1)  # a pass for each layer's inputs
     again = learned("radix 4", PLACEMENTS["portable"], how)
     assert again.rounding == first.rounding
 

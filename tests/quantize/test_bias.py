@@ -6,14 +6,15 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
+from resnest_edge.calibration.scales import Scales
 from resnest_edge.errors import ScalesError
 from resnest_edge.graph.model import digest
 from resnest_edge.grid import Grid
-from resnest_edge.quantize.bias import BiasErrors, error_graph, shift_biases
-from resnest_edge.quantize.insertion import quantize_graph, quantized_layers
+from resnest_edge.quantize.bias import InputMeans, correction, shift_biases
+from resnest_edge.quantize.insertion import quantize_graph, quantized_layers, written_grid, written_weight
+from resnest_edge.quantize.layer_errors import error_graph
+from resnest_edge.quantize.layer_inputs import CorrectedLayer, as_matrix, corrected_layers
 from resnest_edge.quantize.placement import Placement
 from resnest_edge.quantize.weights import quantize_weight
 from resnest_edge.spec import QdqStyle
@@ -109,32 +110,46 @@ def test_a_scaled_bias_is_left_alone() -> None:
         """)
         images = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
         quantized = quantize_graph(model, calibrate(model, PORTABLE, images), PORTABLE)
-        assert len(error_graph(model, quantized)[1]) == expected
+        assert len(error_graph(model, quantized)[1]) == len(corrected_layers(model, PORTABLE)) == expected
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(1, 5))
-def test_batches_may_be_cut_anywhere(seed: int, cut: int) -> None:
-    values = np.random.default_rng(seed).standard_normal((6, 3)).astype(np.float32)
-    whole, halves = BiasErrors(["conv"]), BiasErrors(["conv"])
-    whole.update([values])
-    halves.update([values[:cut]])
-    halves.update([values[cut:]])
-    np.testing.assert_allclose(whole.corrections()["conv"], halves.corrections()["conv"], rtol=1e-4, atol=1e-6)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("placement", [PORTABLE, CPU], ids=["portable", "cpu"])
+def test_errors_from_means_are_those_of_the_layers_themselves(kind: str, placement: Placement) -> None:
+    tiny = tiny_core(**KINDS[kind])
+    scales = tiny_scales(tiny, placement)
+    expected = errors_of(tiny.core, quantize_graph(tiny.core, scales, placement))
+    layers = corrected_layers(tiny.core, placement)
+    assert sorted(layer.name for layer in layers) == sorted(expected)
+    tensors = list(dict.fromkeys(layer.input.tensor for layer in layers))
+    values = dict(zip(tensors, run_ort(tiny.core, pictures(6), tensors), strict=True))
+    for layer in layers:
+        found = from_means(tiny.core, layer, scales, placement, values[layer.input.tensor])
+        np.testing.assert_allclose(found, expected[layer.name], atol=2e-5)  # float32 sums in the layers' own outputs
+
+
+def from_means(
+    core: ir.Model, layer: CorrectedLayer, scales: Scales, placement: Placement, values: np.ndarray
+) -> np.ndarray:
+    """A layer's mean errors by its input's means, the images in two batches."""
+    constant = core.graph.initializers[layer.weight].const_value
+    assert constant is not None
+    integers, steps = written_weight(layer.weight, constant.numpy(), layer.axis, scales, placement)
+    quantized = np.moveaxis(integers.astype(np.float64), layer.axis, -1) * steps.astype(np.float64)
+    grid, means = written_grid(scales, layer.input.tensor, placement), InputMeans()
+    for batch in (values[:2], values[2:]):
+        means.update(layer.input.means(batch), layer.input.means(grid.errors(batch)))
+    matrices = [
+        as_matrix(weight, layer.axis, layer.input.groups)
+        for weight in (constant.numpy().astype(np.float64), np.moveaxis(quantized, -1, layer.axis))
+    ]
+    return means.output_errors(*matrices)
 
 
 def test_a_constant_error_is_taken_out_whole_and_noise_is_not() -> None:
-    noise = np.random.default_rng(0).standard_normal((16, 400)).astype(np.float32)
-    errors = BiasErrors(["constant", "noise"])
-    errors.update([np.full((16, 2), [0.5, -3.0], np.float32), noise])
-    found = errors.corrections()
-    np.testing.assert_allclose(found["constant"], [0.5, -3.0])
-    corrected = np.asarray(found["noise"])
+    noise = np.random.default_rng(0).standard_normal((16, 400))
+    np.testing.assert_allclose(correction(np.full((16, 2), [0.5, -3.0])), [0.5, -3.0])
+    corrected = np.asarray(correction(noise))
     # a mean of 16 values that are nothing but noise has 1/16 of their variance; shrunk, well under half of that
     assert np.square(corrected).mean() < 0.5 / 16
     assert (corrected == 0).mean() > 0.5
-
-
-def test_one_image_corrects_nothing() -> None:
-    errors = BiasErrors(["conv"])
-    errors.update([np.ones((1, 3), np.float32)])
-    assert errors.corrections() == {}

@@ -11,10 +11,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resnest_edge.quantize.layer_inputs import LayerInput, RoundedWeight, rounded_weights
+from resnest_edge.quantize.layer_inputs import LayerInput, RoundedWeight, corrected_layers, rounded_weights
 from resnest_edge.quantize.placement import Placement
 from resnest_edge.spec import QdqStyle
 from tests.support.graphs import parse
+from tests.support.onnx_run import run_ort
 from tests.support.tiny import KINDS, tiny_core
 
 PORTABLE = Placement(QdqStyle.PORTABLE)
@@ -52,6 +53,8 @@ def test_rows_times_the_matrix_are_the_convolution(
     np.testing.assert_allclose(product, ordered, atol=1e-4)
     np.testing.assert_array_equal(weight.unmatrix(weight.matrix(kernels)), kernels)
     assert weight.columns == (groups, rows.shape[2])
+    of_images = rows.reshape(groups, 2, -1, rows.shape[2]).mean(2).swapaxes(0, 1)
+    np.testing.assert_allclose(found.means(values), of_images, atol=1e-5)
 
 
 @given(st.integers(1, 40), st.integers(0, 500), st.integers(1, 9), st.integers(1, 9))
@@ -80,6 +83,7 @@ def test_a_matrix_product_reads_its_last_axis(between: int, seed: int) -> None:
     weight = RoundedWeight("w", kernel.shape, 1, (source,))
     product = (source.rows(values, EVERY) @ weight.matrix(kernel).swapaxes(1, 2))[0]
     np.testing.assert_allclose(product, (values @ kernel).reshape(-1, 4), atol=1e-5)
+    np.testing.assert_allclose(source.means(values)[:, 0], values.reshape(3, -1, 5).mean(1), atol=1e-6)
     np.testing.assert_array_equal(weight.unmatrix(weight.matrix(kernel)), kernel)
 
 
@@ -97,24 +101,39 @@ def test_layers_kept_in_float_are_not_rounded() -> None:
     assert len(before - after) == 1 and after < before
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        '{ logits = Conv <auto_pad = "SAME_UPPER"> (images, w) }',
-        "{ a = Relu (images) \n logits = Conv <pads = [0, 0, 0, 0], group = 2> (images, w) \n b = Conv (a, v) }",
-    ],
-    ids=["automatic padding", "nothing odd"],
-)
-def test_what_is_no_plain_layer_is_rounded_to_nearest(body: str) -> None:
+@pytest.mark.parametrize("automatic", ["SAME_UPPER", "SAME_LOWER", "VALID"])
+@pytest.mark.parametrize(("size", "kernel", "stride"), [(6, 3, 2), (5, 2, 1), (7, 3, 3)])
+def test_automatic_padding_is_worked_out(automatic: str, size: int, kernel: int, stride: int) -> None:
     model = parse(f"""
         <ir_version: 10, opset_import: ["" : 20]>
-        g (float[n, 2, 4, 4] images) => (float[n, 2, 4, 4] logits)
-        <float[2, {1 if "group" in body else 2}, 1, 1] w = {{{"1, 2" if "group" in body else "1, 2, 3, 4"}}},
-         float[1, 2, 1, 1] v = {{1, 2}}>
-        {body}
+        g (float[n, 1, {size}, {size}] images) => (float[n, 1, h, w] logits)
+        <float[1, 1, {kernel}, {kernel}] w = {{{", ".join(str(1 + i) for i in range(kernel * kernel))}}}>
+        {{ logits = Conv <auto_pad = "{automatic}", strides = [{stride}, {stride}]> (images, w) }}
     """)
-    found = [weight.name for weight in rounded_weights(model, PORTABLE)]
-    assert found == (["w", "v"] if "group" in body else [])
+    images = np.random.default_rng(0).standard_normal((2, 1, size, size)).astype(np.float32)
+    (weight,) = rounded_weights(model, PORTABLE)
+    product = weight.inputs[0].rows(images, EVERY) @ np.arange(1.0, kernel * kernel + 1).reshape(1, -1, 1)
+    (expected,) = run_ort(model, images)
+    np.testing.assert_allclose(product.ravel(), expected.ravel(), atol=1e-4)
+
+
+def test_automatic_padding_of_a_map_of_any_size_is_rounded_to_nearest_and_not_corrected() -> None:
+    model = parse("""
+        <ir_version: 10, opset_import: ["" : 20]>
+        g (float[n, 1, h, w] images) => (float[n, 1, h, w] logits)
+        <float[1, 1, 1, 1] k = {1}> { logits = Conv <auto_pad = "SAME_UPPER"> (images, k) }
+    """)
+    assert rounded_weights(model, PORTABLE) == [] and corrected_layers(model, PORTABLE) == []
+
+
+def test_grouped_layers_are_plain() -> None:
+    model = parse("""
+        <ir_version: 10, opset_import: ["" : 20]>
+        g (float[n, 2, 4, 4] images) => (float[n, 2, 4, 4] logits)
+        <float[2, 1, 1, 1] w = {1, 2}, float[1, 2, 1, 1] v = {1, 2}>
+        { a = Relu (images) \n logits = Conv <pads = [0, 0, 0, 0], group = 2> (images, w) \n b = Conv (a, v) }
+    """)
+    assert [weight.name for weight in rounded_weights(model, PORTABLE)] == ["w", "v"]
 
 
 def test_a_shared_weight_reads_the_inputs_of_all_its_layers() -> None:

@@ -150,9 +150,9 @@ def test_wide_matrices_are_kept_in_diagonal_blocks(monkeypatch: pytest.MonkeyPat
     rows = inputs(0, 200, 20)
     moments = gathered(rows)
     assert [block.stop - block.start for block in moments.blocks] == [8, 8, 4]
-    assert (
-        Moments.size(1, 20) == 4 * (64 + 64 + 16) == sum(4 * moments.covariance(i, centred=True).size for i in range(3))
-    )
+    held = sum(4 * moments.covariance(index, centred=True).size for index in range(3))
+    assert held == 4 * (64 + 64 + 16)
+    assert Moments.size(1, 20) == held + 4 * rounding._ROWS * 20
     weight = np.random.default_rng(0).standard_normal((1, 5, 20))
     nearest, scales = quantize_weight(weight[0], 0, limit=127, scale_dtype=np.dtype(np.float32))
     steps = scales.astype(np.float64)[None]
