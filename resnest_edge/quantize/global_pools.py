@@ -8,9 +8,8 @@ import onnx_ir as ir
 def means_as_pools(graph: ir.Graph) -> int:
     """Write every mean over height and width, ``ReduceMean(x, [2, 3])``, as ``GlobalAveragePool(x)``, in place.
 
-    ONNX Runtime makes a ``QLinearGlobalAveragePool`` of a pool between Q/DQ, and has no such kernel for a mean
-    (onnxruntime, ``qdq_transformer/selectors_actions/qdq_selector_action_transformer.cc``). Names of nodes and tensors
-    stay, and so do the scales that go by them.
+    ONNX Runtime makes a ``QLinearGlobalAveragePool`` of a pool between Q/DQ, and computes a mean between them in float
+    (tests/backends/test_onnxruntime_fusion.py). Names of nodes and tensors stay, and so do the scales that go by them.
 
     Args:
         graph: of feature maps (N, C, H, W). Other means are left as they are: over other axes, of another rank, or that
