@@ -50,6 +50,7 @@ class ONNXRuntimeBackend(Backend):
             weight_bits=8 if environment.has_safe_int8_products() else 7,
             outputs=True,
             elementwise=ELEMENTWISE,
+            global_pools=True,
         )
 
     def build(self, graph: Path, info: GraphInfo, options: BuildOptions, out: Path) -> BuiltEngine:

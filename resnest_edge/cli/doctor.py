@@ -55,6 +55,9 @@ def _machine(findings: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "Jetson", f"{jetson['board']}, JetPack {jetson['jetpack']} (Jetson Linux {jetson['l4t']})"
     yield from _gpu(findings)
     yield from _power(findings)
+    cache = findings["cache"]
+    kept = f"{cache['size_bytes'] / 2**20:.1f} of at most {cache['limit_bytes'] / 2**20:.0f} MiB"
+    yield "Cache of builds", f"{cache['folder']}: {kept} (resnest-edge cache)"
 
 
 def _gpu(findings: dict[str, Any]) -> Iterator[tuple[str, str]]:

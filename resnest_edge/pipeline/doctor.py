@@ -15,6 +15,7 @@ from resnest_edge.measure.power_sources import find_meter
 from resnest_edge.measure.power_state import power_state
 from resnest_edge.pipeline.runtimes import backend_for
 from resnest_edge.spec import Precision, Target
+from resnest_edge.stage_cache import LIMIT_BYTES, StageCache, stages_folder
 
 _EXPORT_MODULES = ("torch", "onnx", "onnx_ir", "onnxscript", "onnxsim", "onnxruntime", "safetensors")
 _EXTRAS = {
@@ -40,7 +41,8 @@ def examine() -> dict[str, Any]:
 
     Returns:
         ``machine`` (:func:`resnest_edge.environment.describe`), ``bf16``, ``int8_weight_bits``, ``jetson``, ``gpu``
-        with ``gpu_reason`` where there is none, ``power`` (mode and clocks), ``meters`` (what tells power),
+        with ``gpu_reason`` where there is none, ``power`` (mode and clocks), ``meters`` (what tells power), ``cache``:
+        ``{folder, entries, size_bytes, limit_bytes}``, what builds keep for later builds,
         ``parts``: a list of ``{name, version, builds, runs, hint}``, ``abilities``: a list of ``{target, precision,
         builds, runs, reason}``, and ``missing``: a list of ``{part, why, command}``.
     """
@@ -63,6 +65,7 @@ def examine() -> dict[str, Any]:
         "gpu_reason": gpu_reason,
         "power": power,
         "meters": {"cpu": _meter(gpu=False), "gpu": None if gpu is None else _meter(gpu=True)},
+        "cache": _cache(),
         "parts": parts,
         "abilities": abilities,
         "missing": [_missing(part, gpu) for part in parts if part["version"] is None],
@@ -125,6 +128,17 @@ def _gpu() -> tuple[Device | None, str | None]:
         return load_cuda().device(), None
     except UnavailableError as exc:
         return None, str(exc)
+
+
+def _cache() -> dict[str, Any]:
+    cache = StageCache(stages_folder())
+    entries = cache.entries()
+    return {
+        "folder": str(cache.folder),
+        "entries": len(entries),
+        "size_bytes": sum(entry.size_bytes for entry in entries),
+        "limit_bytes": LIMIT_BYTES,
+    }
 
 
 def _meter(*, gpu: bool) -> dict[str, str | None]:

@@ -14,6 +14,7 @@ from resnest_edge.errors import GraphError, ScalesError
 from resnest_edge.graph.float_types import convert_floats
 from resnest_edge.graph.model import DTYPES, add_initializer, add_node
 from resnest_edge.grid import Grid
+from resnest_edge.quantize.global_pools import means_as_pools
 from resnest_edge.quantize.layer_inputs import channel_axis
 from resnest_edge.quantize.placement import Placement
 from resnest_edge.quantize.points import quantized_nodes, quantized_uses
@@ -39,6 +40,8 @@ def quantize_graph(core: ir.Model, scales: Scales, placement: Placement) -> ir.M
     if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in core.graph):
         raise GraphError("this graph is quantized already", hint="Start from the FP32 model.")
     model = convert_floats(core, placement.float_type)
+    if placement.global_pools:
+        means_as_pools(model.graph)
     weights = {weight.name: weight.const_value for _, weight in quantized_nodes(core.graph, placement)}
     uses = quantized_uses(model.graph, placement)
     for value, readers in uses.items():

@@ -24,6 +24,7 @@ class Placement:
         outputs: Q/DQ behind each quantized operator as well (after its ReLU): ONNX Runtime fuses an operator only
             when its output is quantized too.
         elementwise: operators that run in INT8 between quantized tensors and so get Q/DQ on all their inputs.
+        global_pools: means over height and width are written as global pools, which ONNX Runtime has in INT8.
         keep_float: names of weighted layers that stay in ``float_type``, for what INT8 costs there.
     """
 
@@ -35,6 +36,7 @@ class Placement:
     outputs: bool = False
     output_readers: frozenset[str] | None = None
     elementwise: frozenset[str] = frozenset()
+    global_pools: bool = False
     keep_float: frozenset[str] = frozenset()
 
     @property

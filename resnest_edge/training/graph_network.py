@@ -163,6 +163,7 @@ _OPERATORS: dict[str, Callable[[_Inputs, _Attributes], Tensor]] = {
     "Gemm": _gemm,
     "MaxPool": _max_pool,
     "AveragePool": _average_pool,
+    "GlobalAveragePool": lambda inputs, _: inputs[0].mean((2, 3), keepdim=True),
     "ReduceMean": _mean,
     "Reshape": _reshape,
     "Relu": lambda inputs, _: F.relu(inputs[0]),

@@ -42,6 +42,22 @@ def test_what_is_kept_is_listed_and_cleared(cli: CommandLine, tmp_path: Path) ->
     assert json.loads(cli("cache", "--json").out)["entries"] == []
 
 
+def test_the_doctor_tells_where_and_how_large_it_is(cli: CommandLine, tmp_path: Path) -> None:
+    empty = json.loads(cli("doctor", "--json").out)["cache"]
+    assert empty == {
+        "folder": str(tmp_path / "cache" / "stages"),
+        "entries": 0,
+        "size_bytes": 0,
+        "limit_bytes": 4 << 30,
+    }
+    assert not (tmp_path / "cache").exists(), "looking makes nothing"
+    keep("the graph of a network")
+    keep("its scales")
+    found, listed = (json.loads(cli(name, "--json").out) for name in ("doctor", "cache"))
+    assert found["cache"]["entries"] == 2
+    assert found["cache"]["size_bytes"] == sum(entry["size_bytes"] for entry in listed["entries"]) > 8
+
+
 def test_a_second_export_says_what_it_reused_and_another_may_not(cli: CommandLine, tmp_path: Path) -> None:
     def export(*options: str) -> tuple[str, list[str]]:
         ran = cli("export", "--precision", "fp32", "--out", tmp_path / "cam", "--force", "--json", *options)

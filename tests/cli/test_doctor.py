@@ -19,7 +19,7 @@ def test_tables_name_every_target_and_precision(cli: CommandLine) -> None:
 
 def test_json_is_one_object(cli: CommandLine) -> None:
     value = json.loads(cli("doctor", "--json").out)
-    assert {"machine", "gpu", "jetson", "power", "meters", "parts", "abilities", "missing"} <= value.keys()
+    assert {"machine", "gpu", "jetson", "power", "meters", "cache", "parts", "abilities", "missing"} <= value.keys()
     for row in value["abilities"]:
         assert row["runs"] or row["reason"], row
     for item in value["missing"]:
@@ -41,6 +41,12 @@ JETSON = {
     "gpu": {"name": "Orin", "compute_capability": "8.7", "cuda": "12.6", "memory_mib": 30536, "driver": None},
     "power": {"nvpmodel": {"mode": "MAXN", "id": 0}, "jetson_clocks": None},
     "meters": {"cpu": {"source": "INA3221 VDD_IN", "reason": None}, "gpu": {"source": None, "reason": "no rails"}},
+    "cache": {
+        "folder": "/home/cam/.cache/resnest-edge/stages",
+        "entries": 2,
+        "size_bytes": 3 << 19,
+        "limit_bytes": 4 << 30,
+    },
 }
 
 
@@ -54,6 +60,7 @@ JETSON = {
         ("Clocks", "unknown (as root)"),
         ("Power of the CPU", "INA3221 VDD_IN"),
         ("Power of the GPU", "not measured: no rails"),
+        ("Cache of builds", "/home/cam/.cache/resnest-edge/stages: 1.5 of at most 4096 MiB (resnest-edge cache)"),
     ],
 )
 def test_a_jetson_s_rows(row: str, text: str) -> None:

@@ -41,7 +41,6 @@ class Tiny:
     core: ir.Model
 
 
-@cache
 def tiny_core(
     radix: int = 2, cardinality: int = 1, form: Form = Form.SPLIT, *, batch: str = "1:2:8", blocks: int = 2
 ) -> Tiny:
@@ -49,6 +48,11 @@ def tiny_core(
 
     Two blocks are a downsampling block and one that pools as well; the third has the identity as its shortcut.
     """
+    return _exported(radix, cardinality, form, batch, blocks)
+
+
+@cache  # a cache tells ``f(2)`` from ``f(radix=2)``; here every call arrives spelled alike
+def _exported(radix: int, cardinality: int, form: Form, batch: str, blocks: int) -> Tiny:
     module = tiny_module(radix, cardinality, form, blocks=blocks)
     exported = export_graph(module, image_size=IMAGE_SIZE, batch=BatchRange.parse(batch))
     return Tiny(module, exported, simplify_graph(exported))
