@@ -2,9 +2,10 @@
 
     python -m benchmarks.signs                                       # the demo model on its own scenes
     python -m benchmarks.signs resnest50 --weights W --image-size 160 --resize squash --interpolation bicubic \
-        --images train/ --out reports/signs/resnest50
+        --images train/ --draws 5 --out reports/signs/resnest50
 
-The thresholds of `calibration.moments` stand between the rows that are right and those that are not.
+The thresholds of `calibration.moments` and `calibration.channel_order` stand between the rows that are right and those
+that are not.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.quantizer_report import arguments, prepare, table, write
-from resnest_edge.calibration.moments import OTHER_IMAGES, shift
+from benchmarks.quantizer_report import arguments, image_source, prepare, table, write
+from resnest_edge.calibration.moments import OTHER_IMAGES, mean_shift
 from resnest_edge.images import ImageSet, sample
+from resnest_edge.pipeline.pictures import open_pictures
 from resnest_edge.pipeline.training_images import look_at
 from resnest_edge.pipeline.typed import Network
 
@@ -35,6 +37,9 @@ _COLUMNS = (
 CHANGES: dict[str, Callable[[_Pixels], Any]] = {
     "right": lambda pixels: pixels,
     "red and blue swapped": lambda pixels: pixels[..., ::-1],
+    "warm: blue × 0.75": lambda pixels: pixels * (1, 1, 0.75),
+    "cool: red × 0.9": lambda pixels: pixels * (0.9, 1, 1),
+    "cooler: red × 0.8": lambda pixels: pixels * (0.8, 1, 1),
     "grey": lambda pixels: np.repeat(pixels.mean(2, keepdims=True), 3, 2),
     "a third as bright": lambda pixels: pixels // 3,
     "100 brighter": lambda pixels: np.minimum(pixels.astype(int) + 100, 255),
@@ -42,6 +47,7 @@ CHANGES: dict[str, Callable[[_Pixels], Any]] = {
     "black": np.zeros_like,
     "noise": lambda pixels: np.random.default_rng(int(pixels.sum())).integers(0, 256, pixels.shape),
 }
+DRAWN = (32, 64, 128, 256, 512)
 NORMALISATIONS = {"mean 0, std 1": (0.0, 1.0), "mean 0.5, std 0.5": (0.5, 0.5)}
 
 
@@ -75,7 +81,10 @@ class Changed:
 def main() -> None:
     """Measure, print and write the table."""
     parser = arguments(__doc__ or "", "reports/signs/demo")
-    parser.add_argument("--count", type=int, default=32, help="images of each kind; right ones also with 10")
+    parser.add_argument(
+        "--count", type=int, default=512, help="images of each kind; 32 of them are run. Right ones also 10"
+    )
+    parser.add_argument("--draws", type=int, default=0, help="draws of each number of images, right and swapped")
     given = parser.parse_args()
     network, pictures = prepare(given)
     assert pictures.calibration is not None
@@ -86,30 +95,48 @@ def main() -> None:
     for name, (mean, std) in NORMALISATIONS.items():
         wrong = replace(network.preprocessing, mean=(mean,) * 3, std=(std,) * 3)
         rows.append(_row(name, replace(network, preprocessing=wrong), images))
-    about = {"model": network.name, "count": given.count, "other_images": OTHER_IMAGES}
+    draws = _draws(network, open_pictures(image_source(given), network.num_classes), given.draws) if given.draws else []
+    about = {"draws": draws, "model": network.name, "count": given.count, "other_images": OTHER_IMAGES}
     text = _render(about, rows)
     write(given.out, "signs", about, rows, text)
     print(text)
+
+
+def _draws(network: Network, images: ImageSet, draws: int) -> list[dict[str, int]]:
+    """How many draws of each number of images are told as swapped, in the right order and in the wrong one."""
+    rows = []
+    for count in DRAWN:
+        drawn = [sample(images, count, seed) for seed in range(draws)]
+        right, swapped = (
+            sum(_told_as_swapped(network, Changed(one, CHANGES[name])) for one in drawn)
+            for name in ("right", "red and blue swapped")
+        )
+        rows.append({"images": count, "draws": draws, "right": right, "swapped": swapped})
+    return rows
+
+
+def _told_as_swapped(network: Network, images: ImageSet) -> bool:
+    found = look_at(network, images, skip_bad=False)
+    return found is not None and any("seem to be swapped" in sign for sign in found.signs)
 
 
 def _row(name: str, network: Network, images: ImageSet) -> dict[str, Any]:
     found = look_at(network, images, skip_bad=False)
     if found is None:
         raise SystemExit("this network's batch norms remember nothing")
-    shifts = [shift(moments, found.remembered[layer]) for layer, moments in found.seen.items()]
-    colours = (found.pixels.colour, found.pixels.swapped, found.colour or (0.0, 0.0, 0.0))
+    casts = [float(found.casts.given.mean()), float(found.casts.swapped.mean()), found.expected_cast]
     return {
         "images": name,
         "count": len(images),
-        "mean_shift": float(np.mean(shifts)),
-        "red_minus_blue": [colour[0] - colour[2] for colour in colours],
+        "mean_shift": mean_shift(found.seen, found.remembered),
+        "red_minus_blue": casts,
         "told": found.signs,
     }
 
 
 def _line(row: dict[str, Any]) -> str:
     told = "; ".join(sign.partition(":")[0] for sign in row["told"]) or "nothing"
-    casts = " | ".join(f"{cast:+.2f}" for cast in row["red_minus_blue"])
+    casts = " | ".join("–" if cast is None else f"{cast:+.2f}" for cast in row["red_minus_blue"])
     return f"| {row['images']} | {row['count']} | {row['mean_shift']:.3f} | {casts} | {told} |"
 
 
@@ -118,10 +145,18 @@ def _render(about: dict[str, Any], rows: list[dict[str, Any]]) -> str:
         f"# {about['model']}: right and wrong calibration images\n\n"
         "Shift: how far the channels of a layer are from the mean that batch norm remembers, in remembered deviations, "
         f"the median of its channels, averaged over layers; above {about['other_images']:g} the images are told to be "
-        "others. Red − blue: how far the first channel's mean exceeds the last's, normalised, in the pictures as they "
-        "are, swapped, and as the first layer remembers of those of the training.\n\n"
-        + table(_COLUMNS, map(_line, rows))
+        "others; at most 32 of the images are run. Red − blue: how far the first channel's mean exceeds the last's, "
+        "normalised, in all pictures as they are, swapped, and as the first layer remembers of those of the "
+        "training.\n\n" + table(_COLUMNS, map(_line, rows)) + _drawn_table(about["draws"])
     )
+
+
+def _drawn_table(draws: list[dict[str, int]]) -> str:
+    if not draws:
+        return ""
+    columns = ("images", "draws", "right, told as swapped", "swapped, told as swapped")
+    lines = (f"| {row['images']} | {row['draws']} | {row['right']} | {row['swapped']} |" for row in draws)
+    return "\nDraws of different images:\n\n" + table(columns, lines)
 
 
 if __name__ == "__main__":

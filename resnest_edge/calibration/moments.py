@@ -18,8 +18,6 @@ OTHER_IMAGES = 0.2
 """Shift of the layers' means, in deviations, above which images are told to be others than those of the training."""
 _ENOUGH = 10
 """Fewer images than this scatter more, and are allowed to."""
-_CAST = 0.3
-"""Difference of red and blue, in normalised pixels, from that of the training, below which any order fits."""
 _STILL = 0.05
 """A channel whose deviation is a smaller share than this of the remembered one is dead."""
 _DEAD = 0.01
@@ -70,14 +68,12 @@ class Pixels:
     Attributes:
         images: their number.
         colour: mean of each channel; about 0 for the images that the preprocessing's mean was taken from.
-        swapped: the same with red and blue swapped in the pictures.
         deviation: of all channels together; about 1.
         grey: whether red, green and blue are the same in every pixel.
     """
 
     images: int
     colour: tuple[float, float, float]
-    swapped: tuple[float, float, float]
     deviation: float
     grey: bool
 
@@ -88,11 +84,15 @@ def shift(seen: Moments, remembered: Moments) -> float:
     return float(np.median(np.abs(seen.mean - remembered.mean)[says] / remembered.deviation[says]))
 
 
+def mean_shift(seen: Mapping[str, Moments], remembered: Mapping[str, Moments]) -> float:
+    """The mean of the layers' shifts, in deviations; there is at least one layer."""
+    return float(np.mean([shift(moments, remembered[layer]) for layer, moments in seen.items()]))
+
+
 def training_signs(
     seen: Mapping[str, Moments],
     remembered: Mapping[str, Moments],
     pixels: Pixels,
-    colour: tuple[float, float, float] | None,
 ) -> list[str]:
     """Whether the images are others than the network was trained on, as sentences with their figures.
 
@@ -100,13 +100,12 @@ def training_signs(
         seen: moments over calibration images.
         remembered: batch norm's, of the same layers at least.
         pixels: the network's input.
-        colour: its mean over the images of the training, where that is known.
     """
     if not seen:
         return []
-    told = [] if colour is None else _order_signs(pixels, colour)
+    told = []
     shifts = {layer: shift(moments, remembered[layer]) for layer, moments in seen.items()}
-    mean, most = float(np.mean(list(shifts.values()))), OTHER_IMAGES * max(1.0, (_ENOUGH / pixels.images) ** 0.5)
+    mean, most = mean_shift(seen, remembered), OTHER_IMAGES * max(1.0, (_ENOUGH / pixels.images) ** 0.5)
     if mean > most:
         worst = max(shifts, key=lambda layer: shifts[layer])
         told.append(
@@ -118,18 +117,6 @@ def training_signs(
     if pixels.grey:
         told.append("the calibration images are grey: red, green and blue are the same in every pixel")
     return [*told, *_dead_signs(seen, remembered)]
-
-
-def _order_signs(pixels: Pixels, colour: tuple[float, float, float]) -> list[str]:
-    """The difference of red and blue tells the order, where the images of the training had one: brightness cancels."""
-    expected, given, swapped = (values[0] - values[2] for values in (colour, pixels.colour, pixels.swapped))
-    if abs(given - expected) < _CAST or abs(swapped - expected) > 0.5 * abs(given - expected):
-        return []
-    text = (
-        f"red and blue seem to be swapped: normalised, the first channel exceeds the last by {given:+.2f} on average, "
-        f"by {swapped:+.2f} in the other order, and by {expected:+.2f} on the images of the training; is --color right"
-    )
-    return [text]
 
 
 def _dead_signs(seen: Mapping[str, Moments], remembered: Mapping[str, Moments]) -> list[str]:

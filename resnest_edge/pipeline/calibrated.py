@@ -103,8 +103,7 @@ class Calibrated:
         told = calibration_signs(self._statistics, INPUT)
         calibration, evaluation = self._pictures.calibration, self._pictures.evaluation
         if calibration is not None:
-            few = spread(calibration, _SIGN_IMAGES, one)
-            told += compare_with_training(self._network, few, skip_bad=skip_bad)
+            told += compare_with_training(self._network, calibration, skip_bad=skip_bad)
         if evaluation is None or not self._chosen:
             return told
         placement, scales = next(iter(self._chosen.items()))

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from resnest_edge.calibration.moments import OTHER_IMAGES, Moments, MomentsObserver, Pixels, shift, training_signs
 
 CHANNELS = 200
-COLOUR = (0.1, 0.0, -0.1)
-USUAL = Pixels(32, COLOUR, (-0.6, 0.0, 0.6), 1.0, grey=False)
+USUAL = Pixels(32, (0.1, 0.0, -0.1), 1.0, grey=False)
 
 
 def remembered() -> dict[str, Moments]:
@@ -59,7 +58,7 @@ def test_a_channel_that_batch_norm_switched_off_says_nothing() -> None:
 
 
 def told(seen: dict[str, Moments], pixels: Pixels = USUAL) -> list[str]:
-    return training_signs(seen, remembered(), pixels, COLOUR)
+    return training_signs(seen, remembered(), pixels)
 
 
 def test_right_images_tell_nothing() -> None:
@@ -67,7 +66,7 @@ def test_right_images_tell_nothing() -> None:
 
 
 def test_nothing_is_known_of_a_foreign_model() -> None:
-    assert training_signs({}, {}, USUAL, None) == []
+    assert training_signs({}, {}, USUAL) == []
 
 
 def test_other_images_are_told_with_the_worst_layer_and_the_pixels() -> None:
@@ -79,31 +78,6 @@ def test_other_images_are_told_with_the_worst_layer_and_the_pixels() -> None:
 @pytest.mark.parametrize(("images", "signs"), [(1, 0), (2, 0), (9, 1), (10, 1), (1000, 1)])
 def test_very_few_images_may_scatter(images: int, signs: int) -> None:
     assert len(told(moved(0.25), replace(USUAL, images=images))) == signs
-
-
-def test_channels_in_the_wrong_order_are_told_by_the_order_that_fits() -> None:
-    (sign,) = told(moved(0.0), replace(USUAL, colour=USUAL.swapped, swapped=USUAL.colour))
-    assert "red and blue seem to be swapped" in sign
-    assert "by -1.20" in sign and "by +0.20 in the other order" in sign and "by +0.20 on the images" in sign
-
-
-@pytest.mark.parametrize(
-    ("colour", "swapped"),
-    [
-        ((0.0, 0.0, 0.0), (0.1, 0.0, -0.1)),  # within what colours scatter
-        ((0.4, 0.0, -0.4), (0.6, 0.0, -0.6)),  # the other order fits no better
-        ((-0.6, 0.0, -0.8), (-0.7, 0.0, -0.7)),  # darker, but of the same cast
-    ],
-)
-def test_an_order_that_fits_no_better_is_not_told(
-    colour: tuple[float, float, float], swapped: tuple[float, float, float]
-) -> None:
-    assert told(moved(0.0), replace(USUAL, colour=colour, swapped=swapped)) == []
-
-
-def test_the_order_is_not_told_where_the_colour_of_the_training_is_not_known() -> None:
-    wrong = replace(USUAL, colour=USUAL.swapped, swapped=USUAL.colour)
-    assert training_signs(moved(0.0), remembered(), wrong, None) == []
 
 
 def test_grey_images_are_told() -> None:

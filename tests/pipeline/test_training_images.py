@@ -104,8 +104,10 @@ def test_photographs_of_the_training_tell_nothing(data_dir: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="32 photographs are too few to tell a cast of 0.2: docs/notes/quantization.md")
 def test_the_swapped_channels_of_photographs_are_told(data_dir: Path) -> None:
     network, photographs = photographed(data_dir)
     swapped = replace(network, preprocessing=replace(network.preprocessing, color="bgr"))
-    assert "red and blue seem to be swapped" in told(swapped, sample(photographs, 32, 0))
+    drawn = sample(photographs, 512, 0)
+    assert "red and blue seem to be swapped" in told(swapped, drawn)
+    assert told(network, drawn) == ""
+    assert told(swapped, sample(photographs, 16, 0)) == "", "too few"
