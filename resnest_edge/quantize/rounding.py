@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 _DAMPING = 0.01
 _BLOCK = 128  # columns whose feedback waits for one matrix product
-_ROWS = 512  # of inputs that wait for one matrix product, whose result is as large however few they are
+_ROWS = 256  # of inputs that wait for one matrix product, whose result is as large however few they are
 _FARTHEST = 100  # steps from the nearest integer: far beyond what is seen, and within int8
 WIDEST = 4608
 """Columns (512 channels under a 3×3 kernel) beyond which the covariance is kept in diagonal blocks of this size."""
