@@ -61,6 +61,17 @@ class Statistics:
         for name, observer in self.observers.items():
             observer.merge(other.observers[name])
 
+    def include(self, part: Statistics) -> None:
+        """Take over the tensors that another one observed on all of the images.
+
+        Raises:
+            ValueError: it saw other images than those that were included before.
+        """
+        if self.images and part.images_digest != self.images_digest:
+            raise ValueError("parts of different images")
+        self.observers.update(part.observers)
+        self.images, self.images_digest = part.images, part.images_digest
+
     def scales(self, method: str, style: QdqStyle) -> Scales:
         """Choose the range of every tensor.
 

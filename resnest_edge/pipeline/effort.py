@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -18,6 +18,7 @@ _BATCH_BYTES = 128 << 20
 _BYTES = 512 << 20
 _Given = TypeVar("_Given")
 _Found = TypeVar("_Found")
+_Key = TypeVar("_Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ def plan_effort(core: ir.Model, tensors: Sequence[str], *, only_batch: int | Non
     return Effort(batch, workers, max(1, cores // workers))
 
 
-def image_bytes(core: ir.Model, tensors: Sequence[str]) -> int:
-    """Bytes that tensors of one image take in float32; one of unknown shape counts as much as a batch may take."""
+def image_bytes(core: ir.Model, tensors: Sequence[str], unknown: int = _BATCH_BYTES) -> int:
+    """Bytes that tensors of one image take in float32, at least 1; one of unknown shape counts ``unknown``."""
     values = {value.name: value for value in core.graph.inputs}
     values.update({value.name: value for node in core.graph for value in node.outputs})
     total = 0
@@ -62,9 +63,22 @@ def image_bytes(core: ir.Model, tensors: Sequence[str]) -> int:
         shape = values[name].shape
         count = 1
         for dim in [] if shape is None else shape[1:]:
-            count = count * dim if isinstance(dim, int) else _BATCH_BYTES
-        total += _BATCH_BYTES if shape is None else count * _FLOAT_BYTES
+            count = count * dim if isinstance(dim, int) else unknown
+        total += unknown if shape is None else count * _FLOAT_BYTES
     return max(total, 1)
+
+
+def groups_within(sizes: Mapping[_Key, int], budget: int) -> list[list[_Key]]:
+    """Cut a sequence into runs whose sizes sum to no more than ``budget``; what exceeds it alone is a run by itself."""
+    runs: list[list[_Key]] = []
+    room = -1
+    for key, size in sizes.items():
+        if size > room:
+            runs.append([])
+            room = budget
+        runs[-1].append(key)
+        room -= size
+    return runs
 
 
 def run_ahead(run: Callable[[_Given], _Found], given: Iterable[_Given], workers: int) -> Iterator[_Found]:

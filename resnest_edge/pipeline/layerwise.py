@@ -13,7 +13,7 @@ from resnest_edge.calibration.deltas import pack_deltas
 from resnest_edge.calibration.scales import Scales
 from resnest_edge.graph.model import observing
 from resnest_edge.images import ImageSet
-from resnest_edge.pipeline.effort import run_ahead
+from resnest_edge.pipeline.effort import groups_within, run_ahead
 from resnest_edge.pipeline.progress import Progress
 from resnest_edge.pipeline.typed import Network, effort, few_batches
 from resnest_edge.quantize.bias import InputMeans, correction
@@ -27,7 +27,7 @@ from resnest_edge.quantize.layer_inputs import (
     rounded_weights,
 )
 from resnest_edge.quantize.placement import Placement
-from resnest_edge.quantize.rounding import Moments, Rounder, groups_within
+from resnest_edge.quantize.rounding import Moments, Rounder
 
 _IMAGES = 64
 _ROWS = 2048  # of inputs, near the widest usual matrix (2,304 columns): 32 positions of each of 64 images

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from resnest_edge.graph.folding import NORMALISED, fold_interface
 from resnest_edge.graph.model import INPUT, digest, to_bytes, weighted_nodes
 from resnest_edge.graph.shapes import with_shape
 from resnest_edge.images import ImageSet, iter_batches, normalise
-from resnest_edge.pipeline.effort import Effort, plan_effort
+from resnest_edge.pipeline.effort import Effort, groups_within, image_bytes, plan_effort
 from resnest_edge.pipeline.pictures import spread
 from resnest_edge.pipeline.progress import Progress
 from resnest_edge.quantize.bias import shift_biases
@@ -30,6 +31,8 @@ from resnest_edge.spec import BatchRange, Form, GraphInfo, InputFormat, Precisio
 
 if TYPE_CHECKING:
     from resnest_edge.models.normalisation import Remembered
+
+_OBSERVED_BYTES = 768 << 20  # of one image's tensors, held at once
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,10 @@ def quantized_corrections(scales: Scales, placement: Placement) -> dict[str, tup
 def calibrate(
     network: Network, placements: Sequence[Placement], images: ImageSet, *, skip_bad: bool, progress: Progress
 ) -> tuple[Statistics, tuple[str, ...]]:
-    """Run the calibration images through the FP32 graph once, for every placement that will be written from it.
+    """Run the calibration images through the FP32 graph, for every placement that will be written from it.
+
+    They run once, or as often as one image's tensors (of known size) make up 768 MiB: those of ResNeSt-269 at 416
+    pixels take 1,263.
 
     Returns:
         The statistics, and the names of bad pictures that were left out (none unless ``skip_bad``).
@@ -134,24 +140,42 @@ def calibrate(
     # Always asked for the same tensors, ONNX Runtime always fuses the same way: the ranges of a tensor are the same to
     # the last bit whatever else is built beside it.
     asked = list(dict.fromkeys([*activation_tensors(network.core, WIDEST), *tensors]))
+    statistics = Statistics(digest(network.core), tensors)
+    skipped: list[str] = []
+    parts = groups_within({name: image_bytes(network.core, [name], 0) for name in asked}, _OBSERVED_BYTES)
+    for number, part in enumerate(parts):
+        skipped = []
+        name = "calibrate" if len(parts) == 1 else f"calibrate, part {number + 1} of {len(parts)}"
+        statistics.include(_observe(network, part, set(tensors), images, skip_bad, skipped, partial(progress, name)))
+    return statistics, tuple(skipped)
+
+
+def _observe(
+    network: Network,
+    asked: Sequence[str],
+    wanted: Container[str],
+    images: ImageSet,
+    skip_bad: bool,
+    skipped: list[str],
+    progress: Callable[[int, int], None],
+) -> Statistics:
+    """Ask for some tensors and count those of them that are wanted."""
     plan = effort(network, len(images))
     runner = _observing_runner(network, asked, plan.threads)
-    wanted = [asked.index(name) for name in tensors]
+    kept = [(index, name) for index, name in enumerate(asked) if name in wanted]
 
     def run(images: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
         outputs = runner(images)
-        return [outputs[index] for index in wanted]
+        return [outputs[index] for index, _ in kept]
 
-    skipped: list[str] = []
-    statistics = collect(
+    return collect(
         run,
         _calibration_batches(network, images, plan.batch, skip_bad, skipped),
         graph_digest=digest(network.core),
-        tensors=tensors,
+        tensors=[name for _, name in kept],
         workers=plan.workers,
-        on_counted=lambda done: progress("calibrate", done, len(images)),
+        on_counted=lambda done: progress(done, len(images)),
     )
-    return statistics, tuple(skipped)
 
 
 def few_batches(

@@ -10,9 +10,6 @@ H's diagonal keeps what few images cannot tell from zero.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from typing import TypeVar
-
 import numpy as np
 import numpy.typing as npt
 
@@ -25,7 +22,6 @@ WIDEST = 4608
 
 _Float = npt.NDArray[np.float64]
 _Float32 = npt.NDArray[np.float32]
-_Key = TypeVar("_Key", bound=Hashable)
 
 
 class Moments:
@@ -143,19 +139,6 @@ def output_error(weight: _Float, integers: npt.NDArray[np.int8], steps: _Float, 
     errors = weight - integers * steps[:, :, None]
     costs: _Float = ((errors @ covariance) * errors).sum(-1)
     return costs
-
-
-def groups_within(sizes: Mapping[_Key, int], budget: int) -> list[list[_Key]]:
-    """Cut a sequence into runs whose sizes sum to no more than ``budget``; what exceeds it alone is a run by itself."""
-    runs: list[list[_Key]] = []
-    room = -1
-    for key, size in sizes.items():
-        if size > room:
-            runs.append([])
-            room = budget
-        runs[-1].append(key)
-        room -= size
-    return runs
 
 
 def _round(values: _Float, nearest: _Float, feedback: _Float, limit: int) -> npt.NDArray[np.int8]:

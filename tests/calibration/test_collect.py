@@ -205,3 +205,14 @@ def test_images_without_their_digests_are_noticed(digests: list[str]) -> None:
     """The digest of the images is what a report stands on: it covers each image that was counted, and no other."""
     with pytest.raises(ValueError, match="2 images and"):
         collect(runner, [(np.ones((2, 3, 2, 2), np.float32), digests)], graph_digest="g", tensors=["a", "b"])
+
+
+def test_tensors_observed_apart_come_together_if_their_images_are_the_same() -> None:
+    sent = batches(3)
+    whole = collect(runner, sent, graph_digest="g", tensors=["a", "b"])
+    joined = Statistics("g", ["a", "b"])
+    joined.include(collect(lambda images: runner(images)[:1], sent, graph_digest="g", tensors=["a"]))
+    joined.include(collect(lambda images: runner(images)[1:], sent, graph_digest="g", tensors=["b"]))
+    assert joined.scales("mse", QdqStyle.CPU) == whole.scales("mse", QdqStyle.CPU)
+    with pytest.raises(ValueError, match="different images"):
+        joined.include(collect(runner, sent[:2], graph_digest="g", tensors=["a", "b"]))

@@ -6,6 +6,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import onnx_ir as ir
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from resnest_edge.backends.onnxruntime import GraphRunner
 from resnest_edge.graph.model import INPUT, LOGITS, to_bytes
-from resnest_edge.pipeline.effort import Effort, image_bytes, plan_effort, release_memory, run_ahead
+from resnest_edge.pipeline.effort import Effort, groups_within, image_bytes, plan_effort, release_memory, run_ahead
 from tests.support.tiny import CLASSES, IMAGE_SIZE, tiny_core
 
 MIB = 1 << 20
@@ -69,6 +70,12 @@ def test_bytes_are_those_of_the_tensors() -> None:
     found = GraphRunner(to_bytes(model), names[1:])(images)
     assert len(names) > 4 and found[0].shape == (3, CLASSES)
     assert image_bytes(core, names) == (images.nbytes + sum(value.nbytes for value in found)) // 3
+    values = {value.name: value for node in core.graph for value in node.outputs}
+    values[names[2]].shape = None
+    try:
+        assert image_bytes(core, names[2:3]) == 128 * MIB and image_bytes(core, names[2:3], 5) == 5
+    finally:
+        values[names[2]].shape = ir.Shape(["n", *found[1].shape[1:]])
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -114,3 +121,12 @@ def test_what_only_holds_itself_is_released() -> None:
     del node
     release_memory()
     assert seen() is None
+
+
+@given(st.dictionaries(st.integers(), st.integers(0, 30), max_size=12), st.integers(1, 40))
+def test_runs_keep_the_order_and_the_budget(sizes: dict[int, int], budget: int) -> None:
+    runs = groups_within(sizes, budget)
+    assert [key for run in runs for key in run] == list(sizes)
+    assert all(len(run) == 1 or sum(sizes[key] for key in run) <= budget for run in runs)
+    joined = [sum(sizes[key] for key in run) + sizes[after[0]] for run, after in pairwise(runs)]
+    assert all(size > budget for size in joined)

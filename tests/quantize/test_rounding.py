@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -11,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resnest_edge.quantize import rounding
-from resnest_edge.quantize.rounding import Moments, Rounder, groups_within, output_error
+from resnest_edge.quantize.rounding import Moments, Rounder, output_error
 from resnest_edge.quantize.weights import quantize_weight
 
 Float = npt.NDArray[np.float64]
@@ -161,12 +159,3 @@ def test_wide_matrices_are_kept_in_diagonal_blocks(monkeypatch: pytest.MonkeyPat
         part = gathered(np.ascontiguousarray(rows[:, :, block]))
         alone = Rounder(part, centred=True).deltas(weight[:, :, block], nearest[None, :, block], steps, limit=127)
         np.testing.assert_array_equal(deltas[:, :, block], alone)
-
-
-@given(st.dictionaries(st.integers(), st.integers(0, 30), max_size=12), st.integers(1, 40))
-def test_runs_keep_the_order_and_the_budget(sizes: dict[int, int], budget: int) -> None:
-    runs = groups_within(sizes, budget)
-    assert [key for run in runs for key in run] == list(sizes)
-    assert all(len(run) == 1 or sum(sizes[key] for key in run) <= budget for run in runs)
-    joined = [sum(sizes[key] for key in run) + sizes[after[0]] for run, after in pairwise(runs)]
-    assert all(size > budget for size in joined)
