@@ -79,6 +79,19 @@ def test_round_trip_is_onnx_at_any_scale(grid: Grid, scale: float, steps: list[f
     )
 
 
+@given(grids, st.floats(2.0**-13, 2.0**13, width=32), st.lists(st.floats(-400, 400), min_size=1), st.integers(1, 5))
+def test_errors_are_onnx_s_to_the_bit_wherever_they_are_cut(
+    grid: Grid, scale: float, steps: list[float], chunk: int
+) -> None:
+    grid = Grid(scale, grid.zero_point, grid.qmin, grid.qmax)
+    values = (np.array(steps) * scale).astype(np.float32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("resnest_edge.grid._CHUNK", chunk)
+        found = grid.errors(values[None])
+    assert found.dtype == np.float32 and found.shape == (1, len(values))
+    np.testing.assert_array_equal(found[0], oracle(grid, values) - values)
+
+
 @given(reals, reals, styles)
 def test_zero_stays_zero_and_the_range_keeps_half_a_step(low: float, high: float, style: QdqStyle) -> None:
     low, high = min(low, high), max(low, high)

@@ -109,7 +109,8 @@ def _casts(preprocessing: Preprocessing, images: ImageSet, *, skip_bad: bool) ->
     """Decode up to 512 images for their mean pixels alone, so that statistics from a cache are judged alike."""
     many = spread(images, _CAST_IMAGES)
     batches = iter_batches(many, preprocessing, _IMAGES_PER_RUN, skip_bad=skip_bad)
-    colours = np.concatenate([batch.images.mean((1, 2), np.float64) for batch in batches])
+    none = np.empty((0, 3))  # where every picture is damaged
+    colours = np.concatenate([none, *(batch.images.mean((1, 2), np.float64) for batch in batches)])
     ordered = colours if preprocessing.color == "rgb" else colours[:, ::-1]
     return Casts.of(ordered, preprocessing.mean, preprocessing.std)
 
