@@ -2,7 +2,7 @@
 
     python -m benchmarks.signs                                       # the demo model on its own scenes
     python -m benchmarks.signs resnest50 --weights W --image-size 160 --resize squash --interpolation bicubic \
-        --images train/ --draws 5 --out reports/signs/resnest50
+        --images train/ --out reports/signs/resnest50
 
 The thresholds of `calibration.moments` and `calibration.channel_order` stand between the rows that are right and those
 that are not.

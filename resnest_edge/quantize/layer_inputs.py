@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from typing import Any, TypeVar
 
@@ -83,17 +84,8 @@ class LayerInput:
             flat: _Float32 = values.reshape(len(values), -1, values.shape[-1]).mean(1)
             return flat[:, None]
         count, channels, height, width = values.shape
-        met = self._met(height, width)
+        met = _met((height, width), self.kernel, self.strides, self.dilations, self.pads)
         return (values.reshape(count * channels, height * width) @ met).reshape(count, self.groups, -1)
-
-    def _met(self, height: int, width: int) -> _Float32:
-        """(H·W, kernel rows · kernel columns): 1 / positions where a place of the kernel meets a place of the map."""
-        assert self.kernel is not None
-        top, left, bottom, right = self.pads
-        rows = _meetings(height, top, bottom, self.kernel[0], self.strides[0], self.dilations[0])
-        columns = _meetings(width, left, right, self.kernel[1], self.strides[1], self.dilations[1])
-        met: _Float32 = np.einsum("hr,wc->hwrc", rows, columns)
-        return met.reshape(height * width, -1)
 
     def _windows(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """A view (N, C, H', W', kernel rows, kernel columns)."""
@@ -229,8 +221,10 @@ def _pads(
 ) -> tuple[int, int, int, int] | None:
     """Top, left, bottom, right; None where they are as the input's size will want them, and it is not known."""
     automatic = _attribute(node, "auto_pad", "NOTSET")
-    if automatic in ("NOTSET", "VALID"):
-        top, left, bottom, right = _attribute(node, "pads", (0, 0, 0, 0)) if automatic == "NOTSET" else (0, 0, 0, 0)
+    if automatic == "VALID":
+        return 0, 0, 0, 0
+    if automatic == "NOTSET":
+        top, left, bottom, right = _attribute(node, "pads", (0, 0, 0, 0))
         return top, left, bottom, right
     shape = None if node.inputs[0] is None else node.inputs[0].shape
     before, behind = [], []
@@ -244,6 +238,23 @@ def _pads(
         before.append(smaller if automatic == "SAME_UPPER" else larger)
         behind.append(larger if automatic == "SAME_UPPER" else smaller)
     return before[0], before[1], behind[0], behind[1]
+
+
+@lru_cache(maxsize=64)  # layers of one geometry share it, and so do all batches
+def _met(
+    size: tuple[int, int],
+    kernel: tuple[int, int],
+    strides: tuple[int, int],
+    dilations: tuple[int, int],
+    pads: tuple[int, int, int, int],
+) -> _Float32:
+    """(H·W, kernel rows · kernel columns): 1 / positions where a place of the kernel meets a place of the map."""
+    top, left, bottom, right = pads
+    rows = _meetings(size[0], top, bottom, kernel[0], strides[0], dilations[0])
+    columns = _meetings(size[1], left, right, kernel[1], strides[1], dilations[1])
+    met: _Float32 = np.einsum("hr,wc->hwrc", rows, columns).reshape(size[0] * size[1], -1)
+    met.flags.writeable = False
+    return met
 
 
 def _meetings(size: int, before: int, behind: int, kernel: int, stride: int, dilation: int) -> _Float32:
