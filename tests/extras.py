@@ -29,6 +29,7 @@ EXTRAS = frozenset(
         "sklearn",
         "tensorrt",
         "tensorrt_rtx",
+        "threadpoolctl",
         "torch",
     }
 )

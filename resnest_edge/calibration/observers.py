@@ -14,6 +14,7 @@ BINS = 4096
 """Bins on each side of zero."""
 _SMALLEST = -126
 """Exponent of the smallest range: below float32's normal numbers nothing is told apart."""
+_COUNTED = 1 << 15  # values of one image's map that are counted; a larger map is thinned to about as many
 _CHUNK = 1 << 17  # values counted at a time: their positions stay in a core's second-level cache
 # Neighbours count in two tables, as most are ReLU's zeros, and adding to one place again waits for the last time.
 _OFFSETS = np.tile(np.array([BINS, 3 * BINS], np.float32), _CHUNK // 2)
@@ -27,8 +28,9 @@ class HistogramObserver:
     in any order.
 
     Attributes:
-        minimum, maximum: smallest and largest value seen.
-        counts: int64 (2·BINS); bin i covers [(i − BINS)·w, (i − BINS + 1)·w) with w = :attr:`width`.
+        minimum, maximum: smallest and largest value seen, of all of them.
+        counts: int64 (2·BINS), of the values that :func:`thinned` leaves; bin i covers [(i − BINS)·w, (i − BINS + 1)·w)
+            with w = :attr:`width`.
     """
 
     def __init__(self, name: str) -> None:
@@ -49,14 +51,17 @@ class HistogramObserver:
         return math.ldexp(1.0, self._exponent or 0) / BINS
 
     def update(self, values: npt.NDArray[Any]) -> None:
-        """Count one batch of values, of any shape.
+        """See one batch of values, of any shape, images first; count those that :func:`thinned` leaves.
 
         Raises:
             GraphError: a value is not finite.
         """
-        flat = values.ravel()
-        for start in range(0, flat.size, _CHUNK):
-            self._count(flat[start : start + _CHUNK])
+        if values.size == 0:
+            return
+        self._reach(float(values.min()), float(values.max()))
+        counted = thinned(values)
+        for start in range(0, counted.size, _CHUNK):
+            self._count(counted[start : start + _CHUNK])
 
     def merge(self, other: HistogramObserver) -> None:
         """Add what another observer of the same tensor counted: as if this one had seen those batches too."""
@@ -93,8 +98,8 @@ class HistogramObserver:
         centres[BINS] = 0.0
         return centres
 
-    def _count(self, values: npt.NDArray[Any]) -> None:
-        low, high = float(values.min()), float(values.max())
+    def _reach(self, low: float, high: float) -> None:
+        """Widen what was seen, and the range of the bins, by the extremes of a batch."""
         if not (math.isfinite(low) and math.isfinite(high)):
             raise GraphError(
                 "the network produces values that are not finite here",
@@ -103,6 +108,8 @@ class HistogramObserver:
             )
         self.minimum, self.maximum = min(self.minimum, low), max(self.maximum, high)
         self._cover(max(-low, high))
+
+    def _count(self, values: npt.NDArray[Any]) -> None:
         scale = 1.0 / self.width
         # A power of two, so that positions are exact in float32 too, unless one could overflow or underflow there.
         exact = values.dtype == np.float32 and 1.0 <= scale <= 2.0**127
@@ -126,3 +133,19 @@ class HistogramObserver:
             self.counts = np.zeros_like(self.counts)
             self.counts[BINS // 2 : BINS + BINS // 2] = pairs
             self._exponent += 1
+
+
+def thinned(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Every k-th value of each image, flat; all of them where an image has no more than 32,768.
+
+    A large map repeats itself: its k-th values have its distribution. k shares no factor with the size of the map, so
+    that rows, columns and channels are all met alike, and depends on nothing else: neither on the batch nor its order.
+
+    Args:
+        values: of any shape, images first.
+    """
+    images = values.reshape(len(values), -1) if values.ndim > 1 else values.reshape(-1, 1)
+    size = images.shape[1]
+    wanted = max(1, size // _COUNTED)
+    step = min((step for step in range(1, 2 * wanted + 1) if math.gcd(step, size) == 1), key=lambda k: abs(k - wanted))
+    return images[:, ::step].ravel()

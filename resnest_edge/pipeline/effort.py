@@ -81,23 +81,32 @@ def groups_within(sizes: Mapping[_Key, int], budget: int) -> list[list[_Key]]:
     return runs
 
 
-def run_ahead(run: Callable[[_Given], _Found], given: Iterable[_Given], workers: int) -> Iterator[_Found]:
+def run_ahead(
+    run: Callable[[_Given], _Found], given: Iterable[_Given], workers: int, *, threads: int = 1
+) -> Iterator[_Found]:
     """Call ``run`` on everything given, from several threads, and give the results in order, as ``map`` would.
+
+    Meanwhile NumPy's matrix products use ``threads`` threads each: left alone, every one takes all cores, and its
+    threads wait for the next one by spinning on the cores that the workers need.
 
     Args:
         run: called from ``workers`` threads at once.
         given: taken in the caller's thread, no more than one ahead of the workers.
         workers: at least 1.
+        threads: at least 1.
     """
+    from threadpoolctl import threadpool_limits
+
     pool = ThreadPoolExecutor(workers, thread_name_prefix="run")
     waiting: deque[Future[_Found]] = deque()
     try:
-        for one in given:
-            if len(waiting) > workers:
+        with threadpool_limits(threads, user_api="blas"):
+            for one in given:
+                if len(waiting) > workers:
+                    yield waiting.popleft().result()
+                waiting.append(pool.submit(run, one))
+            while waiting:
                 yield waiting.popleft().result()
-            waiting.append(pool.submit(run, one))
-        while waiting:
-            yield waiting.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

@@ -150,7 +150,7 @@ class Layerwise:
             return _Seen(rows, means), seen, total
 
         batches = few_batches(self._network, self._images, _IMAGES, skip_bad=self._skip_bad)
-        for found, seen, total in run_ahead(look, batches, plan.workers):
+        for found, seen, total in run_ahead(look, batches, plan.workers, threads=plan.threads):
             yield found
             self._progress(name, seen, total)
 

@@ -13,6 +13,7 @@ import onnx_ir as ir
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_info
 
 from resnest_edge.backends.onnxruntime import GraphRunner
 from resnest_edge.graph.model import INPUT, LOGITS, to_bytes
@@ -109,6 +110,16 @@ def test_an_error_comes_in_its_place_and_no_thread_is_left() -> None:
     with pytest.raises(ValueError, match="two"):
         next(found)
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("run_")] == []
+
+
+def test_numpy_computes_with_the_threads_given_meanwhile() -> None:
+    def blas_threads(_: int) -> set[int]:
+        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    before = blas_threads(0)
+    assert list(run_ahead(blas_threads, range(3), 2)) == [{1}] * 3
+    assert list(run_ahead(blas_threads, range(3), 1, threads=2)) == [{2}] * 3
+    assert blas_threads(0) == before
 
 
 def test_what_only_holds_itself_is_released() -> None:
