@@ -142,6 +142,8 @@ class GraphRunner:
         settings = ort.SessionOptions()
         settings.log_severity_level = 3
         settings.intra_op_num_threads = threads or environment.usable_cores()
+        # Planned after the first batch, later ones' memory is one block beside what the first took: twice as much.
+        settings.enable_mem_pattern = False
         if qdq_as_written:
             settings.add_session_config_entry("session.disable_quant_qdq", "1")
         try:

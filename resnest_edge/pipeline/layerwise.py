@@ -13,7 +13,7 @@ from resnest_edge.calibration.deltas import pack_deltas
 from resnest_edge.calibration.scales import Scales
 from resnest_edge.graph.model import observing
 from resnest_edge.images import ImageSet
-from resnest_edge.pipeline.effort import groups_within, run_ahead
+from resnest_edge.pipeline.effort import groups_within, image_bytes, release_memory, run_ahead
 from resnest_edge.pipeline.progress import Progress
 from resnest_edge.pipeline.typed import Network, effort, few_batches
 from resnest_edge.quantize.bias import InputMeans, correction
@@ -31,7 +31,7 @@ from resnest_edge.quantize.rounding import Moments, Rounder
 
 _IMAGES = 64
 _ROWS = 2048  # of inputs, near the widest usual matrix (2,304 columns): 32 positions of each of 64 images
-_BUDGET = 384 << 20  # bytes of covariances held at once
+_BUDGET = 384 << 20  # bytes of covariances held at once, and of one image's tensors beside them
 _Float32 = npt.NDArray[np.float32]
 
 
@@ -62,7 +62,8 @@ class Layerwise:
     """Learns a placement's rounding and bias corrections.
 
     The inputs are the float network's own tensors, quantized, of 64 images spread evenly. They are run in as many
-    passes as keep the covariances within 384 MiB. The same images give the same bits on the same machine.
+    passes as keep the covariances, and one image's tensors, within 384 MiB. The same images give the same bits on the
+    same machine.
 
     Args:
         network: the FP32 core.
@@ -91,7 +92,7 @@ class Layerwise:
         """The scales with what is added to each weight's nearest integers, and what is taken from each layer's bias."""
         shared = self._shared(round_weights, correct_biases)
         what = " and ".join(["round weights"] * round_weights + ["correct biases"] * correct_biases)
-        runs = groups_within({inputs: together.size() for inputs, together in shared.items()}, _BUDGET)
+        runs = groups_within({inputs: self._held(inputs, together) for inputs, together in shared.items()}, _BUDGET)
         rounding: dict[str, str] = {}
         corrections: dict[str, tuple[float, ...]] = {}
         for number, run in enumerate(runs):
@@ -113,6 +114,10 @@ class Layerwise:
             shared.setdefault(read.get(layer.weight, (layer.input,)), _Together()).layers.append(layer)
         return shared
 
+    def _held(self, inputs: Sequence[LayerInput], together: _Together) -> int:
+        """Bytes of the inputs' covariance or of one image's tensors: summed over a run, no less than either's sum."""
+        return max(together.size(), image_bytes(self._network.core, [each.tensor for each in inputs], 0))
+
     def _gather(
         self, shared: _Shared, name: str
     ) -> tuple[dict[tuple[LayerInput, ...], Moments], dict[LayerInput, InputMeans]]:
@@ -133,6 +138,7 @@ class Layerwise:
         tensors = list(dict.fromkeys(each.tensor for each in (*counted, *averaged)))
         plan = effort(self._network, min(len(self._images), _IMAGES))
         runner = GraphRunner(*observing(self._network.core, tensors), threads=plan.threads)
+        release_memory()  # of the serialised graph
         grids = {tensor: written_grid(self._scales, tensor, self._placement) for tensor in tensors}
         positions = -(-_ROWS // min(len(self._images), _IMAGES))  # fewer images give more positions each
 

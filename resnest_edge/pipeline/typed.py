@@ -21,7 +21,7 @@ from resnest_edge.graph.folding import NORMALISED, fold_interface
 from resnest_edge.graph.model import INPUT, digest, to_bytes, weighted_nodes
 from resnest_edge.graph.shapes import with_shape
 from resnest_edge.images import ImageSet, iter_batches, normalise
-from resnest_edge.pipeline.effort import Effort, groups_within, image_bytes, plan_effort
+from resnest_edge.pipeline.effort import Effort, groups_within, image_bytes, plan_effort, release_memory
 from resnest_edge.pipeline.pictures import spread
 from resnest_edge.pipeline.progress import Progress
 from resnest_edge.quantize.bias import shift_biases
@@ -208,7 +208,9 @@ def _observing_runner(network: Network, tensors: Sequence[str], threads: int) ->
     names = [NORMALISED if name == INPUT else name for name in tensors]
     model.graph.outputs.clear()
     model.graph.outputs.extend(values[name] for name in names)
-    return GraphRunner(to_bytes(model), names, threads=threads)
+    runner = GraphRunner(to_bytes(model), names, threads=threads)
+    release_memory()  # of the serialised graph
+    return runner
 
 
 def _calibration_batches(
