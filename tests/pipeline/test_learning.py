@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -17,7 +18,7 @@ from resnest_edge.calibration.ranges import AUTO, METHODS
 from resnest_edge.calibration.scales import Scales, TensorRange
 from resnest_edge.demo.scenes import DemoImages
 from resnest_edge.errors import ScalesError, UsageError
-from resnest_edge.graph.model import digest, to_bytes
+from resnest_edge.graph.model import digest, observing, to_bytes
 from resnest_edge.grid import Grid
 from resnest_edge.images import ImageSet, Subset
 from resnest_edge.pipeline import automatic, layerwise, typed
@@ -132,6 +133,24 @@ def test_the_same_images_give_the_same_bits_and_parts_change_none(monkeypatch: p
     monkeypatch.setattr(layerwise, "_BUDGET", 1)  # a pass for each layer's inputs
     again = learned("radix 4", PLACEMENTS["portable"], how)
     assert again.rounding == first.rounding
+
+
+def test_biases_alone_are_learned_from_no_more_tensors_at_once_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    how = Learning(bias_correction=True, round_weights=False)
+    whole = learned("split", PLACEMENTS["cpu"], how).corrections
+    passes: list[Sequence[str]] = []
+
+    def noted(core: ir.Model, tensors: Sequence[str]) -> tuple[bytes, list[str]]:
+        passes.append(tensors)
+        return observing(core, tensors)
+
+    monkeypatch.setattr(layerwise, "observing", noted)
+    monkeypatch.setattr(layerwise, "_BUDGET", 1)
+    parts = learned("split", PLACEMENTS["cpu"], how).corrections
+    assert len(passes) > 1 and {len(tensors) for tensors in passes} == {1}
+    assert parts.keys() == whole.keys()
+    for layer, shift in whole.items():
+        np.testing.assert_allclose(parts[layer], shift, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["portable", "fp16", "bf16"])
