@@ -12,7 +12,7 @@ write_atomically(path, standalone(picture).encode())  # svg.standalone: a file o
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from markupsafe import Markup
@@ -32,6 +32,7 @@ from resnest_edge.report.words import number
 
 _WIDTH, _HEIGHT, _FONT, _ROW = 440.0, 270.0, 14.0, 22.0
 _FEW = 8  # so many values of x are the ticks themselves
+_COLOURS = 7  # besides grey
 _WIDE_RANGE = 8.0
 
 
@@ -52,7 +53,7 @@ class Series:
     Attributes:
         label: its name in the legend.
         points: in any order; they are joined by rising x.
-        colour: ``c0`` (grey) to ``c7``; None takes the next that no other series names.
+        colour: ``c0`` (grey) to ``c7``; None takes the next in turn, and is dashed where that has gone round.
         dashed: whether the line is.
     """
 
@@ -100,7 +101,11 @@ def line_plot(
         width: of the picture, in units of its text's size.
         height: of the picture, below the legend.
     """
-    coloured = [one.colour or f"c{1 + place % 7}" for place, one in enumerate(series)]
+    coloured = [one.colour or f"c{1 + place % _COLOURS}" for place, one in enumerate(series)]
+    series = [
+        replace(one, dashed=True) if one.colour is None and place // _COLOURS % 2 else one
+        for place, one in enumerate(series)
+    ]
     legend, top = _legend(series, coloured, width)
     frame = Box(60, top + 22, width - 14, top + height - 48)
     xs = [point.x for one in series for point in one.points]

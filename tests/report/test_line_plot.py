@@ -60,6 +60,16 @@ def test_series_take_colours_in_turn_and_stand_in_the_legend() -> None:
     assert len(having(picture, "dashed")) == 2  # in the legend and in the plot
 
 
+def is_curve(part: ET.Element) -> bool:
+    return "curve" in (part.get("class") or "").split()
+
+
+def test_no_two_of_many_series_look_alike() -> None:
+    picture = plot(Axis("x"), None, *[Series(f"network {n}", (Point(1, n), Point(2, n))) for n in range(12)])
+    looks = [(group.get("class"), part.get("class")) for group in picture.iter() for part in group if is_curve(part)]
+    assert len(looks) == 2 * 13 and len(set(looks)) == 13
+
+
 @given(st.lists(st.floats(1e-3, 1e6), min_size=1, max_size=10))
 def test_a_logarithmic_scale_holds_its_values(values: list[float]) -> None:
     scale = LogScale.around(values, 10, 210)
