@@ -58,10 +58,12 @@ class HistogramObserver:
         """
         if values.size == 0:
             return
-        self._reach(float(values.min()), float(values.max()))
-        counted = thinned(values)
-        for start in range(0, counted.size, _CHUNK):
-            self._count(counted[start : start + _CHUNK])
+        images = values.reshape(len(values), -1) if values.ndim > 1 else values.reshape(-1, 1)
+        lows, highs = images.min(1, keepdims=True), images.max(1, keepdims=True)
+        self._reach(float(lows.min()), float(highs.max()))
+        for counted, weight in thinned(images, lows, highs):
+            for start in range(0, counted.size, _CHUNK):
+                self._count(counted[start : start + _CHUNK], weight)
 
     def merge(self, other: HistogramObserver) -> None:
         """Add what another observer of the same tensor counted: as if this one had seen those batches too."""
@@ -109,14 +111,14 @@ class HistogramObserver:
         self.minimum, self.maximum = min(self.minimum, low), max(self.maximum, high)
         self._cover(max(-low, high))
 
-    def _count(self, values: npt.NDArray[Any]) -> None:
+    def _count(self, values: npt.NDArray[Any], weight: int) -> None:
         scale = 1.0 / self.width
         # A power of two, so that positions are exact in float32 too, unless one could overflow or underflow there.
         exact = values.dtype == np.float32 and 1.0 <= scale <= 2.0**127
         positions = np.multiply(values, scale, dtype=np.float32 if exact else np.float64)
         np.floor(positions, out=positions)
         positions += _OFFSETS[: positions.size]
-        found = np.bincount(positions.astype(np.int32), minlength=4 * BINS)
+        found = np.bincount(positions.astype(np.int32), minlength=4 * BINS) * weight
         self.counts += found[: 2 * BINS]
         self.counts += found[2 * BINS :]
 
@@ -135,17 +137,34 @@ class HistogramObserver:
             self._exponent += 1
 
 
-def thinned(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Every k-th value of each image, flat; all of them where an image has no more than 32,768.
+def thinned(
+    images: npt.NDArray[Any], lows: npt.NDArray[Any], highs: npt.NDArray[Any]
+) -> list[tuple[npt.NDArray[Any], int]]:
+    """What is counted of a batch, flat, and how often each value counts.
 
-    A large map repeats itself: its k-th values have its distribution. k shares no factor with the size of the map, so
-    that rows, columns and channels are all met alike, and depends on nothing else: neither on the batch nor its order.
+    An image of no more than 32,768 values is counted as it is. Of a larger map every value beyond half of the image's
+    largest magnitude is, as few decide where a range ends, and of the others every k-th, k times: a large map repeats
+    itself. k shares no factor with the size of the map, so that rows, columns and channels are all met alike. Nothing
+    else decides: neither the batch nor its order.
 
     Args:
-        values: of any shape, images first.
+        images: (N, values of an image).
+        lows: (N, 1), each image's least value.
+        highs: (N, 1), each image's largest.
     """
-    images = values.reshape(len(values), -1) if values.ndim > 1 else values.reshape(-1, 1)
     size = images.shape[1]
     wanted = max(1, size // _COUNTED)
     step = min((step for step in range(1, 2 * wanted + 1) if math.gcd(step, size) == 1), key=lambda k: abs(k - wanted))
-    return images[:, ::step].ravel()
+    if step == 1:
+        return [(images.ravel(), 1)]
+    far = np.maximum(highs, -lows) / 2
+    sample = np.ascontiguousarray(images[:, ::step])
+    return [(sample.ravel(), step), (_beyond(sample, lows, far), -step), (_beyond(images, lows, far), 1)]
+
+
+def _beyond(images: npt.NDArray[Any], lows: npt.NDArray[Any], far: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The values whose magnitude is more than ``far``, flat."""
+    mask = images > far
+    if (lows < -far).any():
+        mask |= images < -far
+    return images.ravel()[np.flatnonzero(mask)]
