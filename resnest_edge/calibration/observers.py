@@ -14,7 +14,7 @@ BINS = 4096
 """Bins on each side of zero."""
 _SMALLEST = -126
 """Exponent of the smallest range: below float32's normal numbers nothing is told apart."""
-_COUNTED = 1 << 15  # values of one image's map that are counted; a larger map is thinned to about as many
+_COUNTED = 1 << 15  # values of one image that are all counted; the bulk of a larger map is thinned to about as many
 _CHUNK = 1 << 17  # values counted at a time: their positions stay in a core's second-level cache
 # Neighbours count in two tables, as most are ReLU's zeros, and adding to one place again waits for the last time.
 _OFFSETS = np.tile(np.array([BINS, 3 * BINS], np.float32), _CHUNK // 2)
