@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import queue
+import threading
 from collections import Counter, deque
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -33,6 +34,7 @@ PRECISIONS = {
 }
 MATRIX_LAYERS = ("Convolution", "FullyConnected", "MatMul")
 _TIMINGS_KEPT = 10_000
+_FIRST_USE = threading.Lock()
 
 
 class OpenVINOBackend(Backend):
@@ -234,20 +236,40 @@ def _reason(exc: BaseException) -> str:
     return next((line for line in lines if not line.startswith("Exception from")), lines[0] if lines else repr(exc))
 
 
-@cache
 def _core(ov: Any) -> Any:
     """One core a process, never freed.
 
     The CPU plugin gives the thread that loads it a stack for signal handlers, and frees that memory with itself, on
     whatever thread that is: the next signal would kill the process. Engines are freed without it.
     """
+    with _FIRST_USE:
+        return _made_core(ov)
+
+
+@cache
+def _made_core(ov: Any) -> Any:
     return ov.Core()
 
 
 def _openvino() -> Any:
     try:
-        return importlib.import_module("openvino")
+        ov = importlib.import_module("openvino")
     except ImportError as exc:
         raise UnavailableError(
             "OpenVINO is not installed", hint="Install it with: pip install 'resnest-edge[cpu]'."
         ) from exc
+    with _FIRST_USE:
+        _fill_type_tables(ov)
+    return ov
+
+
+@cache
+def _fill_type_tables(ov: Any) -> None:
+    """Have the bindings fill their tables between NumPy's types and their own while one thread is in them.
+
+    They are static variables of C++ functions, and filling them calls Python, which may hand the interpreter to another
+    thread. If that one comes to the same table first of all, it keeps the interpreter and waits for the table, and the
+    first waits for the interpreter: both for ever. Seen with OpenVINO 2026.4, at the first inference of two threads.
+    """
+    _ = ov.Tensor(np.zeros(1, np.float32), shared_memory=True).data
+    ov.Type.f32.to_dtype()
