@@ -20,6 +20,7 @@ import numpy as np
 
 from resnest_edge.errors import UsageError
 from resnest_edge.measure.frames import Frames
+from resnest_edge.measure.other_work import CoreWatch
 from resnest_edge.measure.power import Sampler
 from resnest_edge.measure.power_sources import find_meter
 from resnest_edge.measure.power_state import power_state
@@ -92,7 +93,8 @@ class Benchmark:
     Attributes:
         results: one for each bundle, batch size and number of streams.
         ratios: throughput against the first bundle.
-        conditions: the plan, the cores and load of the machine, and what the engines were fed.
+        conditions: the plan, the cores, the load before the start and the cores that other work had meanwhile (None
+            where that cannot be told), and what the engines were fed.
         warnings: sentences.
     """
 
@@ -147,7 +149,9 @@ def benchmark(
             _load(worker, subject, plan, opener, saved, steps)
             for worker, subject in zip(workers, subjects, strict=True)
         ]
+        watch = CoreWatch([worker.pid for worker in workers], conditions["affinity"])
         slices = _rounds(workers, plan, steps, meters)
+        conditions["other_work_cores"] = watch.others()
         final = [worker.ask({"do": "finish"}, plan.timeout) for worker in workers]
         powers = [meter.told() for meter in meters]
     results = [

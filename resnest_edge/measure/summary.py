@@ -12,8 +12,11 @@ from resnest_edge.measure.power import Energy, PowerSource, mean_watts
 from resnest_edge.measure.power_state import state_warnings
 from resnest_edge.measure.statistics import Bounds, bootstrap_ratio
 
+BUSY_SHARE = 0.05
+"""Share of the cores that others may have while something is measured."""
+
 BUSY_LOAD_PER_CORE = 0.5
-"""Load average per core from which on a machine counts as busy."""
+"""Load average per core from which on a machine counts as busy, where that share cannot be told."""
 
 UNSTABLE_CV = 0.025
 """Coefficient of variation above which a measurement counts as unstable: trtexec's threshold."""
@@ -212,8 +215,10 @@ def ratios(
 def find_warnings(results: Sequence[BenchmarkResult], conditions: Mapping[str, Any]) -> tuple[str, ...]:
     """What a reader of these numbers has to know, as sentences without a final full stop."""
     found = []
-    load, cores = conditions["load_average"], conditions["cores"]
-    if load > BUSY_LOAD_PER_CORE * cores:
+    load, cores, others = conditions["load_average"], conditions["cores"], conditions.get("other_work_cores")
+    if others is not None and others > BUSY_SHARE * cores:
+        found.append(f"Other work had {others:.2f} of the {cores} cores on average while this was measured")
+    if others is None and load > BUSY_LOAD_PER_CORE * cores:
         found.append(f"The machine was busy when the measurement began: load average {load:.2f} on {cores} cores")
     found += state_warnings(conditions.get("power", {}))
     unstable = [

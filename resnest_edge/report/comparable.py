@@ -75,7 +75,7 @@ def differences(old: Report, new: Report) -> tuple[tuple[str, str, str], ...]:
     found = [*_mapping("", old.environment, new.environment), *_mapping("", old.conditions, new.conditions)]
     if old.images_digest != new.images_digest:
         found.append(("pictures", _told(old.images_digest)[:12], _told(new.images_digest)[:12]))
-    ignored = ("load_average", "power", "affinity")
+    ignored = ("load_average", "other_work_cores", "power", "affinity")
     return tuple(row for row in found if not row[0].startswith(ignored))
 
 

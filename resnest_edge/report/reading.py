@@ -113,6 +113,7 @@ class _Conditions:
     cores: int
     load_average: float
     input: str
+    other_work_cores: float | None = None
 
 
 def _report(value: Mapping[str, Any]) -> Report:
@@ -136,7 +137,7 @@ def _report(value: Mapping[str, Any]) -> Report:
     for place, ratio in enumerate(report.ratios):
         from_plain(_Ratio, ratio, f"ratios[{place}]")
     if report.benchmark:
-        from_plain(_Conditions, report.conditions, "conditions")
+        from_plain(_Conditions, {"other_work_cores": None, **report.conditions}, "conditions")
     return report
 
 

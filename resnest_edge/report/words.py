@@ -231,11 +231,14 @@ def _speed_method(report: Report) -> list[str]:
     given = report.conditions
     fed = "frames of noise" if given["input"] == "random" else given["input"]
     threads = "as many threads as cores" if given["threads"] is None else f"{given['threads']} threads"
+    others = given.get("other_work_cores")
+    meanwhile = "" if others is None else f" and other work on {others:.2f} cores meanwhile"
     text = (
         "Each bundle ran in a process of its own, all loaded at once and one at work at a time: "
         f"{given['rounds']} rounds, in each of which every bundle had {given['slice_seconds']:g} s for each batch size "
         f"and number of streams, in an order drawn anew, after a warm-up of {given['warmup_seconds']:g} s. "
-        f"{given['cores']} cores, {threads}, load average {given['load_average']:.2f} before the start, fed {fed}. "
+        f"{given['cores']} cores, {threads}, load average {given['load_average']:.2f} before the start{meanwhile}, "
+        f"fed {fed}. "
         "Latency runs from submitting one inference to its result; throughput is all images over all the time they "
         "took, with a 95 % interval from the rounds' spread (bootstrap); a speed ratio is the median over rounds of "
         "the ratio within a round, with its quartiles. "

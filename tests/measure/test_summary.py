@@ -98,3 +98,18 @@ def test_warnings_name_what_is_doubtful() -> None:
         ),
         "p99 rests on fewer than 100 inferences in 2 of 4 measurements, fewest in engines/cam at batch 8: on 12",
     )
+
+
+@pytest.mark.parametrize(
+    ("others", "load", "warned"),
+    [
+        (0.10, 9.0, ()),  # what made the bundles is still in the load average, and nothing ran meanwhile
+        (0.11, 0.0, ("Other work had 0.11 of the 2 cores on average while this was measured",)),
+        (None, 1.0, ()),
+        (None, 1.01, ("The machine was busy when the measurement began: load average 1.01 on 2 cores",)),
+    ],
+)
+def test_other_work_is_told_by_what_it_took_meanwhile(
+    others: float | None, load: float, warned: tuple[str, ...]
+) -> None:
+    assert find_warnings([], {"load_average": load, "cores": 2, "other_work_cores": others}) == warned

@@ -160,6 +160,8 @@ def test_the_method_tells_what_was_done() -> None:
     assert "same 2,000 images" in accuracy
     assert "negative when accuracy is lost" in accuracy
     assert "10 rounds" in speed
-    assert "2 cores, as many threads as cores, load average 0.31" in speed
+    assert "2 cores, as many threads as cores, load average 0.31 before the start, fed frames of noise" in speed
+    given_others = replace(two(), conditions={**two().conditions, "other_work_cores": 0.024})
+    assert "0.31 before the start and other work on 0.02 cores meanwhile, fed" in method(given_others)[1]
     assert method(two(evaluations=(), benchmark=None)) == ["Accuracy was not measured.", "Speed was not measured."]
     assert "Without top-1: FP32 and INT8 (the images are not labelled)." in method(unlabelled())[0]
