@@ -128,12 +128,14 @@ class CellRuns:
         return [cell for cell in cells if cell not in done]
 
     def add(self, cell: tuple[int, int], measured: Benchmark) -> None:
-        """Keep one run, atomically."""
+        """Keep one run, atomically; whatever came first, smaller batches and fewer streams stand first."""
         told = measured.to_json()
         run = {"batch": cell[0], "streams": cell[1], "conditions": told["conditions"], "warnings": told["warnings"]}
         self.value["runs"].append(run)
         self.value["results"] += told["results"]
         self.value["ratios"] += told["ratios"]
+        for name in ("runs", "results", "ratios"):
+            self.value[name].sort(key=lambda row: (row["batch"], row["streams"]))  # stable: engines keep their order
         write_text(self.path, json.dumps(self.value, indent=1) + "\n")
 
 

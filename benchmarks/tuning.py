@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from resnest_edge.files import write_atomically
-from resnest_edge.pipeline.tunings import SCHEMA, SHIPPED, Record, Trial, record_of, shipped_records
+from resnest_edge.pipeline.tunings import SCHEMA, SHIPPED, Device, Record, Trial, record_of, shipped_records
 
 NETWORKS = ("resnest14d", "resnest50", "1s4x24d", "4s2x40d")
 TARGETS = ("openvino", "onnxruntime")
@@ -97,8 +97,14 @@ def _place(record: Record) -> tuple[str, int, str, str, int, str]:
 
 
 def render(records: Sequence[Record]) -> str:
-    """The table as Markdown: what was chosen, its time as a share of the split form's, and every candidate's."""
-    lines = ["| network | pixels | target | precision | chosen | of split's time (95 %) |", "|---|---|---|---|---|---|"]
+    """The table as Markdown, by device: what was chosen, its time as a share of split's, and every candidate's."""
+    devices = dict.fromkeys(record.key.device for record in records)
+    return "\n\n".join(_device(device, [one for one in records if one.key.device == device]) for device in devices)
+
+
+def _device(device: Device, records: Sequence[Record]) -> str:
+    lines = [f"### {device.name}, {device.cores} cores: {device.kind}", ""]
+    lines += ["| network | pixels | target | precision | chosen | of split's time (95 %) |", "|---" * 6 + "|"]
     for record in records:
         key, bounds = record.key, record.ratio_ci95
         gain = "–" if bounds is None else f"{record.ratio:.3f} ({bounds[0]:.3f} to {bounds[1]:.3f})"

@@ -75,9 +75,11 @@ def test_runs_grow_by_the_cells_that_are_missing(tmp_path: Path) -> None:
     first.add((1, 1), told(0.1))
     again = CellRuns(path, HEAD)
     assert again.missing([(1, 1), (8, 1), (8, 2)]) == [(8, 1), (8, 2)]
+    again.add((8, 2), told(0.3))
     again.add((8, 1), told(0.2))
     value = CellRuns(path, HEAD).value
-    assert [(run["batch"], run["conditions"]["load_average"]) for run in value["runs"]] == [(1, 0.1), (8, 0.2)]
+    kept = [(run["batch"], run["streams"], run["conditions"]["load_average"]) for run in value["runs"]]
+    assert kept == [(1, 1, 0.1), (8, 1, 0.2), (8, 2, 0.3)]
 
 
 def test_runs_of_something_else_are_refused_unless_begun_anew(tmp_path: Path) -> None:

@@ -56,6 +56,13 @@ def test_the_page_has_what_was_chosen_and_every_candidate() -> None:
     assert candidate.endswith(f"| stage 3 | {RECORD.form} | 9.00 | 10.00 | 0.900 (0.880 to 0.920) | chosen |")
 
 
+def test_the_page_keeps_devices_apart() -> None:
+    other = replace(RECORD, key=replace(KEY, device=replace(KEY.device, kind="avx2 amx_int8")))
+    pages = tuning.render([RECORD, other, replace(RECORD, form="dense")]).split("### ")[1:]
+    assert [page.splitlines()[0].split(": ")[1] for page in pages] == [KEY.device.kind, "avx2 amx_int8"]
+    assert [page.count("| resnest50 | 224 |") for page in pages] == [2, 1]
+
+
 def test_one_that_fails_costs_the_others_nothing(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def run(command: list[str]) -> dict[str, Any]:
         if "fp32" in command:
@@ -71,4 +78,4 @@ def test_showing_measures_nothing_and_touches_nothing(capsys: pytest.CaptureFixt
     before = SHIPPED.read_bytes()
     assert tuning.main(["--show"], lambda command: pytest.fail(f"{command} was run")) == 0
     assert SHIPPED.read_bytes() == before
-    assert capsys.readouterr().out.startswith("| network | pixels |")
+    assert capsys.readouterr().out.startswith("### ")
