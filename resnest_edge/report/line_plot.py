@@ -21,12 +21,12 @@ from resnest_edge.report.svg import (
     Box,
     LogScale,
     Scale,
+    bold_width,
     element,
     join,
     line,
     picture,
     text,
-    text_width,
 )
 from resnest_edge.report.words import number
 
@@ -150,7 +150,7 @@ def _legend(series: Sequence[Series], colours: Sequence[str], width: float) -> t
     """Names behind a piece of their line, in as many rows as they need; and the height of them all."""
     parts, x, y = [], 0.0, 14.0
     for one, colour in zip(series, colours, strict=True):
-        room = 28 + 1.12 * text_width(one.label, _FONT) + 16  # bold letters are wider
+        room = 28 + bold_width(one.label, _FONT) + 16
         if x > 0 and x + room > width:
             x, y = 0.0, y + _ROW
         dashed = " dashed" if one.dashed else ""

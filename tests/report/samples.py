@@ -175,6 +175,30 @@ def many(count: int) -> Report:
     )
 
 
+def two_runtimes() -> Report:
+    """Five engines of two runtimes, whose names are long and whose points are near each other."""
+    measured = [
+        ("openvino", "fp32", 87.44, 98.9, (0.0, 0.0)),
+        ("openvino", "bf16", 87.64, 49.7, (-0.52, -0.01)),
+        ("openvino", "int8", 87.44, 29.0, (-0.28, 0.28)),
+        ("onnxruntime", "fp32", 87.44, 100.9, (-0.2, 0.2)),
+        ("onnxruntime", "int8", 87.59, 44.2, (-0.5, 0.14)),
+    ]
+    rows = [(f"engines/{target}/{precision}", *rest) for target, precision, *rest in measured]
+    return make_report(
+        [BundleFacts(f"engines/{target}/{precision}", target, precision) for target, precision, *_ in measured],
+        title="Two runtimes",
+        evaluations=[
+            evaluation(name, top1, 87.44 - top1 if index else None, **({"drop_ci95": list(bounds)} if index else {}))
+            for index, (name, top1, _, bounds) in enumerate(rows)
+        ],
+        benchmark=benchmark(
+            [result(name, p50, batch=8, precision=name.rsplit("/", 1)[1]) for name, _, p50, _ in rows], []
+        ),
+        created=CREATED,
+    )
+
+
 def unlabelled() -> Report:
     reason = "the images are not labelled"
     return two(

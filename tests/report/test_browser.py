@@ -16,7 +16,7 @@ from resnest_edge.report import Report, render_html
 from resnest_edge.report.comparison import compare_reports
 from resnest_edge.report.comparison_pages import render_comparison_html
 from resnest_edge.report.gates import parse_gates
-from tests.report.samples import everything, many, two, unlabelled
+from tests.report.samples import everything, many, two, two_runtimes, unlabelled
 from tests.support.browser import chromium
 
 # Frames the page at one width, then measures it from outside: the page itself holds no script.
@@ -125,6 +125,13 @@ def test_the_page_prints(browser: str, tmp_path: Path) -> None:
 def test_eight_close_engines_are_all_named(browser: str, tmp_path: Path) -> None:
     found = probe(browser, tmp_path, many(8), 1280)
     assert (found["points"], found["rows"]) == (8, 8)
+    assert (found["overlaps"], found["outside"]) == ([], [])
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_long_names_of_close_engines_do_not_cover_each_other(browser: str, tmp_path: Path, width: int) -> None:
+    found = probe(browser, tmp_path, two_runtimes(), width)
+    assert (found["points"], found["rows"]) == (5, 5)
     assert (found["overlaps"], found["outside"]) == ([], [])
 
 
