@@ -68,7 +68,7 @@ class Source:
         make_core: exports, simplifies and checks the FP32 core graph, with a dynamic batch wherever ``batch`` is None.
         is_resnest: whether inference forms apply.
         batch: the only batch size that a foreign model takes, or None.
-        parents: digests of what it was read from.
+        parents: digests of what it was read from; empty for random weights.
         load: the network itself, in training form; None for a foreign model.
     """
 
@@ -82,10 +82,10 @@ class Source:
     load: Callable[[], ResNeSt] | None = None
 
     def remembered(self, form: Form) -> Remembered:
-        """What batch norm remembers of the training images, by layer of a form."""
+        """What batch norm remembers of the training images, by layer of a form; nothing where weights are random."""
         from resnest_edge.models.normalisation import NOTHING, remember
 
-        return NOTHING if self.load is None else remember(self.load(), form)
+        return remember(self.load(), form) if self.load is not None and self.parents else NOTHING
 
     @property
     def demo(self) -> bool:

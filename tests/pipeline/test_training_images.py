@@ -12,6 +12,7 @@ import pytest
 from resnest_edge.demo.scenes import DemoImages
 from resnest_edge.images import ImageSet, sample
 from resnest_edge.images.base import Pixels
+from resnest_edge.models.normalisation import remember
 from resnest_edge.pipeline.calibrated import open_network
 from resnest_edge.pipeline.pictures import open_pictures
 from resnest_edge.pipeline.plan import BuildRequest
@@ -84,6 +85,14 @@ def test_a_wrong_normalisation_is_told_with_what_it_makes_of_the_pixels(demo: Ne
 
 def test_a_foreign_model_has_nothing_to_compare_with(demo: Network) -> None:
     assert told(replace(demo, remembered=None), Changed(8, np.zeros_like)) == ""
+
+
+def test_random_weights_were_trained_on_nothing() -> None:
+    source = find_source("resnest14d", weights="none", choice=PreprocessingChoice(image_size=64))
+    assert source.load is not None
+    assert remember(source.load()).layers, "random statistics, which would be taken for those of a training"
+    network = open_network(BuildRequest(), source, silent)
+    assert told(network, Changed(8, np.zeros_like)) == ""
 
 
 def photographed(data_dir: Path) -> tuple[Network, ImageSet]:
