@@ -156,11 +156,16 @@ def _names(points: Sequence[_Point], across: Scale, down: Scale, frame: Box) -> 
 
 
 def _numbers(points: Sequence[_Point], across: Scale, down: Scale) -> Markup:
-    """The points' numbers, in them."""
-    return join(
-        text(across(point.throughput), down(point.change) + 4, str(index + 1), "number", "middle")
-        for index, point in enumerate(points)
-    )
+    """The points' numbers, in them; of one that another covers, below that one, in its own colour."""
+    parts: list[Markup] = []
+    written: list[tuple[float, float]] = []
+    for index, point in reversed(list(enumerate(points))):  # the last is drawn on top, and keeps its number inside
+        x, y = across(point.throughput), down(point.change)
+        above = [spot for spot in written if abs(spot[0] - x) < 10 and abs(spot[1] - y) < 12]
+        shift, kind = (8 + 14 * len(above), f"name {point.colour}") if above else (0, "number")
+        parts.append(text(x, y + 4 + shift, str(index + 1), kind, "middle"))
+        written.append((x, y))
+    return join(reversed(parts))
 
 
 def _room(point: _Point, across: Scale, down: Scale) -> list[Box]:

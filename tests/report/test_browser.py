@@ -135,6 +135,11 @@ def test_long_names_of_close_engines_do_not_cover_each_other(browser: str, tmp_p
     assert (found["overlaps"], found["outside"]) == ([], [])
 
 
+def test_numbers_of_engines_in_one_place_can_both_be_read(browser: str, tmp_path: Path) -> None:
+    found = probe(browser, tmp_path, two_runtimes(uncertainty=0.5), 1280)
+    assert (found["points"], found["overlaps"], found["outside"]) == (5, [], [])
+
+
 def test_a_report_without_labels_has_bars_and_no_points(browser: str, tmp_path: Path) -> None:
     found = probe(browser, tmp_path, unlabelled(), 1280)
     assert (found["points"], found["bars"], found["rows"]) == (0, 8, 2)

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from resnest_edge.report.plots import AccuracyPlot, accuracy_plot, frontier_words, pareto
 from resnest_edge.report.speed_plots import latency_plots
 from resnest_edge.report.svg import Box, Scale, element, place_labels
-from tests.report.samples import many, two, unlabelled
+from tests.report.samples import many, two, two_runtimes, unlabelled
 
 values = st.floats(-1e6, 1e6).map(lambda value: round(value, 6))
 
@@ -85,6 +85,16 @@ def test_names_that_do_not_fit_become_numbers_with_a_key() -> None:
     assert [node.text for node in having(parsed(apart), "name")] == ["FP32", "INT8"]
     assert having(parsed(apart), "number") == []
     assert apart.key == ()
+
+
+def test_a_number_that_another_point_covers_stands_below_it() -> None:
+    drawn = accuracy_plot(two_runtimes(uncertainty=0.5))
+    assert drawn is not None and drawn.key
+    inside, below = having(parsed(drawn), "number"), having(parsed(drawn), "name")
+    assert [node.text for node in inside] == ["2", "3", "4", "5"] and [node.text for node in below] == ["1"]
+    third = next(node for node in inside if node.text == "3")
+    assert abs(float(below[0].attrib["x"]) - float(third.attrib["x"])) < 10
+    assert float(below[0].attrib["y"]) >= float(third.attrib["y"]) + 14
 
 
 def test_intervals_are_drawn_to_scale() -> None:
