@@ -269,7 +269,8 @@ def _fill_type_tables(ov: Any) -> None:
 
     They are static variables of C++ functions, and filling them calls Python, which may hand the interpreter to another
     thread. If that one comes to the same table first of all, it keeps the interpreter and waits for the table, and the
-    first waits for the interpreter: both for ever. Seen with OpenVINO 2026.4, at the first inference of two threads.
+    first waits for the interpreter: both for ever. Seen with OpenVINO 2026.4, at the first inference of two threads, in
+    ``to_dtype``; the other table is made in the same way.
     """
     _ = ov.Tensor(np.zeros(1, np.float32), shared_memory=True).data
     ov.Type.f32.to_dtype()

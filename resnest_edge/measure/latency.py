@@ -136,34 +136,34 @@ def benchmark(
         InputError: the frames are not of an engine's size.
         BundleError: a bundle cannot be loaded; its process died or hung.
     """
-    names = [subject.name for subject in subjects]
-    if not names or len(set(names)) < len(names):
-        raise UsageError(f"there must be bundles to measure, each under a name of its own, not {names}")
-    conditions = _conditions(plan, frames)
+    names, conditions = _names(subjects), _conditions(plan, frames)
     steps = _Steps(len(names) * len(plan.cells) * (1 + plan.rounds), on_progress)
     with contextlib.ExitStack() as stack:
         saved = stack.enter_context(_saved(frames))
         workers = [stack.enter_context(WorkerProcess(name)) for name in names]
         meters = _meters(subjects, stack)
-        loaded = [
-            _load(worker, subject, plan, opener, saved, steps)
-            for worker, subject in zip(workers, subjects, strict=True)
-        ]
+        pairs = zip(workers, subjects, strict=True)
+        loaded = [_load(worker, subject, plan, opener, saved, steps) for worker, subject in pairs]
         watch = CoreWatch([worker.pid for worker in workers], conditions["affinity"])
         slices = _rounds(workers, plan, steps, meters)
         conditions["other_work_cores"] = watch.others()
         final = [worker.ask({"do": "finish"}, plan.timeout) for worker in workers]
         powers = [meter.told() for meter in meters]
-    results = [
+    results = tuple(
         summarise(
             subject.name, subject.target, cell, slices[index, place], loaded[index][place], final[index], place, told
         )
         for index, (subject, told) in enumerate(zip(subjects, powers, strict=True))
         for place, cell in enumerate(plan.cells)
-    ]
-    return Benchmark(
-        tuple(results), tuple(ratios(names, plan.cells, slices)), conditions, find_warnings(results, conditions)
     )
+    return Benchmark(results, tuple(ratios(names, plan.cells, slices)), conditions, find_warnings(results, conditions))
+
+
+def _names(subjects: Sequence[Subject]) -> list[str]:
+    names = [subject.name for subject in subjects]
+    if not names or len(set(names)) < len(names):
+        raise UsageError(f"there must be bundles to measure, each under a name of its own, not {names}")
+    return names
 
 
 class _Steps:

@@ -161,8 +161,8 @@ def _numbers(points: Sequence[_Point], across: Scale, down: Scale) -> Markup:
     written: list[tuple[float, float]] = []
     for index, point in reversed(list(enumerate(points))):  # the last is drawn on top, and keeps its number inside
         x, y = across(point.throughput), down(point.change)
-        above = [spot for spot in written if abs(spot[0] - x) < 10 and abs(spot[1] - y) < 12]
-        shift, kind = (8 + 14 * len(above), f"name {point.colour}") if above else (0, "number")
+        above = sum(abs(across_ - x) < 10 and abs(down_ - y) < 12 for across_, down_ in written)
+        shift, kind = (8 + 14 * above, f"name {point.colour}") if above else (0, "number")
         parts.append(text(x, y + 4 + shift, str(index + 1), kind, "middle"))
         written.append((x, y))
     return join(reversed(parts))

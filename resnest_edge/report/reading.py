@@ -137,7 +137,8 @@ def _report(value: Mapping[str, Any]) -> Report:
     for place, ratio in enumerate(report.ratios):
         from_plain(_Ratio, ratio, f"ratios[{place}]")
     if report.benchmark:
-        from_plain(_Conditions, {"other_work_cores": None, **report.conditions}, "conditions")
+        newer = _defaults(_Conditions, frozenset({"other_work_cores"}))
+        from_plain(_Conditions, {**newer, **report.conditions}, "conditions")
     return report
 
 

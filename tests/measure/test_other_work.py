@@ -12,7 +12,6 @@ import pytest
 from resnest_edge.measure.other_work import CoreWatch
 
 TICKS = os.sysconf("SC_CLK_TCK")
-CORES = sorted(os.sched_getaffinity(0))
 
 
 def write_stat(path: Path, **seconds: tuple[float, ...]) -> None:
@@ -46,20 +45,31 @@ def test_nothing_is_told_where_the_kernel_tells_nothing_or_too_little(tmp_path: 
     assert still.others() is None
 
 
-def test_work_of_a_known_process_is_the_measurements_own() -> None:
-    spin = "import time\nend = time.monotonic() + 30\nwhile time.monotonic() < end: pass"
-    with subprocess.Popen([sys.executable, "-c", spin]) as process:
+def spent(process: psutil.Process) -> float:
+    taken = process.cpu_times()
+    return taken.user + taken.system
+
+
+def test_work_of_a_known_process_is_the_measurements_own(tmp_path: Path) -> None:
+    stat, now = tmp_path / "stat", [0.0]
+    write_stat(stat, cpu0=(1,) * 10)
+    spin = "import time\nend = time.monotonic() + 60\nwhile time.monotonic() < end: pass"
+    with subprocess.Popen([sys.executable, "-c", spin]) as child:
         try:
-            before = psutil.Process(process.pid).cpu_times()
-            told, untold = CoreWatch([process.pid], CORES), CoreWatch([], CORES)
-            began = time.monotonic()
-            time.sleep(1.2)
+            process = psutil.Process(child.pid)
+            before = spent(process)
+            told, untold = (CoreWatch(pids, [0], stat=stat, clock=lambda: now[0]) for pids in ([child.pid], []))
+            begun = spent(process)
+            while spent(process) < begun + 0.3:
+                time.sleep(0.01)
+            now[0] = 10.0
+            write_stat(stat, cpu0=(11,) * 10)
+            least = spent(process) - begun
             known, unknown = told.others(), untold.others()
-            after, seconds = psutil.Process(process.pid).cpu_times(), time.monotonic() - began
+            most = spent(process) - before
         finally:
-            process.kill()
+            child.kill()
     assert known is not None
     assert unknown is not None
-    spent = (after.user + after.system - before.user - before.system) / seconds
-    assert unknown - known == pytest.approx(spent, abs=0.1)
+    assert least / 10 - 0.01 <= unknown - known <= most / 10 + 0.01  # this process's own time was read twice
     assert told.others() is None  # it has ended, and nobody knows what it took
